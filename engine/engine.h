@@ -1,0 +1,75 @@
+// The engine: takes requests, gives back streams of tokens. An interface, so that front ends are tested with a fake.
+// Thread-safe.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "engine/chat_template.h"
+#include "engine/model_config.h"
+#include "engine/request.h"
+#include "engine/tokenizer.h"
+
+namespace skipserve {
+
+// A level of skipping as the model's skip settings name it.
+struct SkipLevelInfo {
+  std::string name;
+  SkipPolicy policy;
+};
+
+struct ModelInfo {
+  ModelConfig config;
+  std::string fingerprint;
+  std::string dtype;    // of weights and KV: "f32" or "bf16"
+  std::string backend;  // Ops::name()
+  int64_t max_context = 0;         // tokens, prompt and answer together
+  int64_t default_max_tokens = 0;
+  int64_t skip_min_prompt = 0;     // shorter prompts run dense in mode auto
+  std::string default_skip_level;  // "off" where the model has no settings
+  std::vector<SkipLevelInfo> skip_levels;
+};
+
+struct EngineLoad {
+  int64_t waiting = 0;
+  int64_t prefilling = 0;
+  int64_t decoding = 0;
+  int64_t kv_blocks_used = 0;
+  int64_t kv_blocks_reserved = 0;
+  int64_t kv_blocks_total = 0;
+  bool draining = false;
+};
+
+// What the engine tells whoever counts: called from the step thread, must return at once.
+class EngineObserver {
+ public:
+  virtual ~EngineObserver() = default;
+  virtual void OnStep(absl::Duration duration, int64_t decode_tokens, int64_t prefill_tokens) = 0;
+};
+
+class Engine {
+ public:
+  virtual ~Engine() = default;
+
+  // Checks the request and queues it; events go to `sink` from then on, also where it is cancelled at once.
+  // INVALID_ARGUMENT (the message says what to change), RESOURCE_EXHAUSTED (queue full, or larger than the KV pool),
+  // UNAVAILABLE (draining). On an error the sink is never called.
+  virtual absl::StatusOr<RequestId> Submit(GenerateRequest request, std::shared_ptr<ResponseSink> sink) = 0;
+
+  // Ends the request with CANCELLED within one step; unknown or ended ids are ignored.
+  virtual void Cancel(RequestId id) = 0;
+
+  // Refuses new work, waits until all is done or `grace` is over, then ends the rest with UNAVAILABLE.
+  virtual void Drain(absl::Duration grace) = 0;
+
+  virtual EngineLoad load() const = 0;
+  virtual const ModelInfo& info() const = 0;
+  virtual const Tokenizer& tokenizer() const = 0;
+  virtual const ChatTemplate* chat_template() const = 0;  // null where the model has none
+};
+
+}  // namespace skipserve

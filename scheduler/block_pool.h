@@ -1,0 +1,28 @@
+// The free list of KV blocks: ids and counts only, no memory. Not thread-safe.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "scheduler/types.h"
+
+namespace skipserve {
+
+class BlockPool {
+ public:
+  explicit BlockPool(int64_t num_blocks);
+
+  // Takes `count` blocks and appends them to `table`. False, and nothing taken, where fewer are free.
+  bool Take(int64_t count, BlockTable& table);
+  // Gives all of the table's blocks back and empties it.
+  void Give(BlockTable& table);
+
+  int64_t total() const { return total_; }
+  int64_t used() const { return total_ - static_cast<int64_t>(free_.size()); }
+
+ private:
+  int64_t total_;
+  std::vector<BlockId> free_;
+};
+
+}  // namespace skipserve

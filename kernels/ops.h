@@ -1,11 +1,13 @@
 // Ops: the written contract of every tensor operation the decoder and the skipping module need.
 //
-// A backend (reference, cpu, cuda) implements all of it. Callers hold views of the backend's memory and never read an
-// element themselves: what the host must see comes through Download, what the device must see goes through Upload.
-// Calls on one Ops come from one thread at a time and take effect in the order of the calls; a backend may run them
-// asynchronously, so host memory given to Upload is copied before it returns and Download waits for its source.
-// Outputs must not overlap inputs unless the comment says "may alias". Sizes of zero rows are allowed everywhere and do
-// nothing. Shapes are the caller's promise (checked by assertions in debug builds only); allocation can fail, and says so.
+// A backend (reference, cpu, cuda) implements all of it. Callers hold views of the backend's memory
+// and never read an element themselves: what the host must see comes through Download, what the
+// device must see goes through Upload. Calls on one Ops come from one thread at a time and take
+// effect in the order of the calls; a backend may run them asynchronously, so host memory given to
+// Upload is copied before it returns and Download waits for its source. Outputs must not overlap
+// inputs unless the comment says "may alias". Sizes of zero rows are allowed everywhere and do
+// nothing. Shapes are the caller's promise (checked by assertions in debug builds only); allocation
+// can fail, and says so.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +22,8 @@
 
 namespace skipserve {
 
-// A weight matrix [out_features, in_features] in the backend's own packing. Made by Ops::LoadWeight, immutable.
+// A weight matrix [out_features, in_features] in the backend's own packing. Made by
+// Ops::LoadWeight, immutable.
 class Weight {
  public:
   virtual ~Weight() = default;
@@ -29,8 +32,8 @@ class Weight {
   virtual size_t bytes() const = 0;  // memory held
 };
 
-// Where a weight comes from: `read(row_begin, row_count, out)` writes float32 rows [row_count, in_features] to host
-// memory; it may be called from several threads, for any rows, in any order.
+// Where a weight comes from: `read(row_begin, row_count, out)` writes float32 rows [row_count,
+// in_features] to host memory; it may be called from several threads, for any rows, in any order.
 struct WeightSource {
   int64_t out_features = 0;
   int64_t in_features = 0;
@@ -56,8 +59,9 @@ struct KvPool {
   KvLayout layout;
 };
 
-// Rows [row_begin, row_begin + row_count) of a batch belong to one sequence; token t of its cache (0 <= t < kv_len) is
-// slot t % block_tokens of block blocks[t / block_tokens]. `blocks` is in backend memory.
+// Rows [row_begin, row_begin + row_count) of a batch belong to one sequence; token t of its cache
+// (0 <= t < kv_len) is slot t % block_tokens of block blocks[t / block_tokens]. `blocks` is in
+// backend memory.
 struct KvSegment {
   int64_t row_begin = 0;
   int64_t row_count = 0;
@@ -80,7 +84,7 @@ struct ProbeParams {
   int32_t head_dim = 0;
   Reduce window_reduce = Reduce::kMax;  // over the window's queries, first
   Reduce head_reduce = Reduce::kMax;    // over the query heads, second
-  int32_t pool = 1;                     // odd width of max-pooling over neighbouring candidates, last
+  int32_t pool = 1;  // odd width of max-pooling over neighbouring candidates, last
 };
 
 class Ops {
@@ -89,32 +93,41 @@ class Ops {
 
   virtual std::string name() const = 0;
 
-  // --- memory -----------------------------------------------------------------------------------------------------
-  // Uninitialised, aligned to 64 bytes. RESOURCE_EXHAUSTED where the memory is not to be had. The Ops outlives it.
+  // --- memory
+  // -----------------------------------------------------------------------------------------------------
+  // Uninitialised, aligned to 64 bytes. RESOURCE_EXHAUSTED where the memory is not to be had. The
+  // Ops outlives it.
   virtual absl::StatusOr<Buffer> Allocate(size_t bytes) = 0;
   virtual void Upload(const void* host, void* device, size_t bytes) = 0;
   virtual void Download(const void* device, void* host, size_t bytes) = 0;
   // Stores `source` as `dtype` (kF32 exact; kBF16 rounded to nearest even).
-  virtual absl::StatusOr<std::unique_ptr<Weight>> LoadWeight(const WeightSource& source, DType dtype) = 0;
+  virtual absl::StatusOr<std::unique_ptr<Weight>> LoadWeight(const WeightSource& source,
+                                                             DType dtype) = 0;
 
-  // --- the decoder ------------------------------------------------------------------------------------------------
+  // --- the decoder
+  // ------------------------------------------------------------------------------------------------
   // out[i] = table[ids[i]]. out [ids.size, width].
   virtual void Embed(const Weight& table, IndexView ids, TensorView out) = 0;
 
-  // out[i] = x[r] / sqrt(mean(x[r]^2) + eps) * gain, r = rows[i]; with empty `rows`, r = i. gain [1, width].
-  virtual void RmsNorm(TensorView x, IndexView rows, TensorView gain, float eps, TensorView out) = 0;
+  // out[i] = x[r] / sqrt(mean(x[r]^2) + eps) * gain, r = rows[i]; with empty `rows`, r = i. gain
+  // [1, width].
+  virtual void RmsNorm(TensorView x, IndexView rows, TensorView gain, float eps,
+                       TensorView out) = 0;
 
-  // out = a W^T. a [m, in_features], out [m, out_features]. A row's result does not depend on the other rows for
-  // m <= kMaxDecodeRows, so a batch of decode steps equals the same steps alone, bit for bit.
+  // out = a W^T. a [m, in_features], out [m, out_features]. A row's result does not depend on the
+  // other rows for m <= kMaxDecodeRows, so a batch of decode steps equals the same steps alone, bit
+  // for bit.
   virtual void MatMul(TensorView a, const Weight& w, TensorView out) = 0;
   static constexpr int64_t kMaxDecodeRows = 32;
 
   // x[i] += bias. bias [1, cols].
   virtual void AddBias(TensorView x, TensorView bias) = 0;
 
-  // Rotates each head of x [num_tokens, num_heads * head_dim] in place: with a = table row positions[i] and half =
-  // head_dim / 2, (x[j], x[j + half]) -> (x[j] cos - x[j + half] sin, x[j + half] cos + x[j] sin). "NeoX" order.
-  virtual void Rope(TensorView x, IndexView positions, const RopeTable& table, int32_t head_dim) = 0;
+  // Rotates each head of x [num_tokens, num_heads * head_dim] in place: with a = table row
+  // positions[i] and half = head_dim / 2, (x[j], x[j + half]) -> (x[j] cos - x[j + half] sin, x[j +
+  // half] cos + x[j] sin). "NeoX" order.
+  virtual void Rope(TensorView x, IndexView positions, const RopeTable& table,
+                    int32_t head_dim) = 0;
 
   // out = silu(gate_up[:, :f]) * gate_up[:, f:]. gate_up [m, 2 f], out [m, f].
   virtual void SwiGlu(TensorView gate_up, TensorView out) = 0;
@@ -128,32 +141,40 @@ class Ops {
   // out.data[i] = values.data[rows.data[i]], out holds rows.size values.
   virtual void GatherIndex(IndexView values, IndexView rows, int32_t* out) = 0;
 
-  // Stores K and V rows [num_rows, kv_heads * head_dim] of each segment into the last row_count slots of its cache.
-  virtual void KvWrite(TensorView k, TensorView v, absl::Span<const KvSegment> segments, const KvPool& pool) = 0;
+  // Stores K and V rows [num_rows, kv_heads * head_dim] of each segment into the last row_count
+  // slots of its cache.
+  virtual void KvWrite(TensorView k, TensorView v, absl::Span<const KvSegment> segments,
+                       const KvPool& pool) = 0;
 
-  // Causal attention of each segment's rows over its cache: row i of the segment sees the cache's tokens
-  // 0 .. kv_len - row_count + i. q, out [num_rows, heads * head_dim]; query head h reads KV head h / (heads / kv_heads);
-  // scores are scaled by 1 / sqrt(head_dim). The cache already holds these rows' own K and V.
-  virtual void Attention(TensorView q, absl::Span<const KvSegment> segments, const KvPool& pool, TensorView out) = 0;
+  // Causal attention of each segment's rows over its cache: row i of the segment sees the cache's
+  // tokens 0 .. kv_len - row_count + i. q, out [num_rows, heads * head_dim]; query head h reads KV
+  // head h / (heads / kv_heads); scores are scaled by 1 / sqrt(head_dim). The cache already holds
+  // these rows' own K and V.
+  virtual void Attention(TensorView q, absl::Span<const KvSegment> segments, const KvPool& pool,
+                         TensorView out) = 0;
 
-  // --- skipping ---------------------------------------------------------------------------------------------------
-  // The attention probe. q [window, heads * head_dim]: queries of the last `window` candidates, with RoPE;
-  // k [candidates, kv_heads * head_dim], with RoPE. Query w may see candidates 0 .. candidates - window + w.
-  // For each query and head a softmax over the candidates it sees (unseen: 0), then the reductions of `params`.
-  // scores: `candidates` floats out.
-  virtual void ProbeScores(TensorView q, TensorView k, const ProbeParams& params, float* scores) = 0;
+  // --- skipping
+  // ---------------------------------------------------------------------------------------------------
+  // The attention probe. q [window, heads * head_dim]: queries of the last `window` candidates,
+  // with RoPE; k [candidates, kv_heads * head_dim], with RoPE. Query w may see candidates 0 ..
+  // candidates - window + w. For each query and head a softmax over the candidates it sees (unseen:
+  // 0), then the reductions of `params`. scores: `candidates` floats out.
+  virtual void ProbeScores(TensorView q, TensorView k, const ProbeParams& params,
+                           float* scores) = 0;
 
-  // out[i] = sqrt(max(0, sum_j a[i, j] * b[i, j])): the proxy's norm from a and a G, or a plain norm where a == b.
+  // out[i] = sqrt(max(0, sum_j a[i, j] * b[i, j])): the proxy's norm from a and a G, or a plain
+  // norm where a == b.
   virtual void RowDotSqrt(TensorView a, TensorView b, float* out) = 0;
 
   // out[i] = a[i] * b[i], n values. out may alias a or b.
   virtual void Multiply(const float* a, const float* b, int64_t n, float* out) = 0;
 
-  // The rows of the `count` best scores in ascending row order, into rows_out[0 .. count). Rows < always_head and
-  // rows >= n - always_tail are taken first (lower rows first where even these exceed count, except that the last row is
-  // always taken); ties go to the lower row. NaN counts as the lowest score. 1 <= count <= n.
-  virtual void SelectTop(const float* scores, int64_t n, int64_t count, int64_t always_head, int64_t always_tail,
-                         int32_t* rows_out) = 0;
+  // The rows of the `count` best scores in ascending row order, into rows_out[0 .. count). Rows <
+  // always_head and rows >= n - always_tail are taken first (lower rows first where even these
+  // exceed count, except that the last row is always taken); ties go to the lower row. NaN counts
+  // as the lowest score. 1 <= count <= n.
+  virtual void SelectTop(const float* scores, int64_t n, int64_t count, int64_t always_head,
+                         int64_t always_tail, int32_t* rows_out) = 0;
 };
 
 // Readable scalar code, the oracle of every other backend.

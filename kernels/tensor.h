@@ -12,8 +12,9 @@ enum class DType { kF32, kBF16 };
 
 inline size_t DTypeBytes(DType t) { return t == DType::kF32 ? 4 : 2; }
 
-// A row-major float32 matrix [rows, cols] in backend memory; row i starts `stride` elements after row i - 1.
-// Heads lie side by side in a row: [num_tokens, num_heads * head_dim]. Does not own its memory.
+// A row-major float32 matrix [rows, cols] in backend memory; row i starts `stride` elements after
+// row i - 1. Heads lie side by side in a row: [num_tokens, num_heads * head_dim]. Does not own its
+// memory.
 struct TensorView {
   float* data = nullptr;
   int64_t rows = 0;
@@ -32,7 +33,8 @@ struct TensorView {
   }
 };
 
-// `size` int32 values in backend memory: row numbers, positions, token ids or block ids. Does not own its memory.
+// `size` int32 values in backend memory: row numbers, positions, token ids or block ids. Does not
+// own its memory.
 struct IndexView {
   const int32_t* data = nullptr;
   int64_t size = 0;
@@ -47,7 +49,8 @@ class Buffer {
   using Free = std::function<void(void*)>;
 
   Buffer() = default;
-  Buffer(void* data, size_t bytes, Free free) : data_(data), bytes_(bytes), free_(std::move(free)) {}
+  Buffer(void* data, size_t bytes, Free free)
+      : data_(data), bytes_(bytes), free_(std::move(free)) {}
   Buffer(Buffer&& o) noexcept { *this = std::move(o); }
   Buffer& operator=(Buffer&& o) noexcept {
     Reset();

@@ -1,0 +1,116 @@
+// The decoder's row-wise operations and its matrix product, as written in ops.h.
+#include <algorithm>
+#include <cassert>
+#include <cmath>
+
+#include "kernels/reference/reference_ops.h"
+
+namespace skipserve {
+namespace {
+
+float* Row(TensorView x, int64_t row) {
+  assert(row >= 0 && row < x.rows);
+  return x.data + row * x.stride;
+}
+
+int64_t RowAt(IndexView rows, int64_t i) { return rows.empty() ? i : rows.data[i]; }
+
+}  // namespace
+
+void ReferenceOps::Embed(const Weight& table, IndexView ids, TensorView out) {
+  const auto& w = static_cast<const ReferenceWeight&>(table);
+  assert(out.rows == ids.size && out.cols == w.in_features());
+  for (int64_t i = 0; i < ids.size; ++i) {
+    assert(ids.data[i] >= 0 && ids.data[i] < w.out_features());
+    std::copy_n(w.Row(ids.data[i]), out.cols, Row(out, i));
+  }
+}
+
+void ReferenceOps::RmsNorm(TensorView x, IndexView rows, TensorView gain, float eps,
+                           TensorView out) {
+  assert(gain.cols == x.cols && out.cols == x.cols);
+  for (int64_t i = 0; i < out.rows; ++i) {
+    const float* in = Row(x, RowAt(rows, i));
+    float* y = Row(out, i);
+    float sum = 0.0f;
+    for (int64_t j = 0; j < x.cols; ++j) sum += in[j] * in[j];
+    const float scale = 1.0f / std::sqrt(sum / static_cast<float>(x.cols) + eps);
+    for (int64_t j = 0; j < x.cols; ++j) y[j] = in[j] * scale * gain.data[j];
+  }
+}
+
+void ReferenceOps::MatMul(TensorView a, const Weight& weight, TensorView out) {
+  const auto& w = static_cast<const ReferenceWeight&>(weight);
+  assert(a.cols == w.in_features() && out.cols == w.out_features() && out.rows == a.rows);
+  for (int64_t i = 0; i < a.rows; ++i) {
+    const float* x = Row(a, i);
+    float* y = Row(out, i);
+    for (int64_t n = 0; n < out.cols; ++n) {
+      const float* row = w.Row(n);
+      float sum = 0.0f;
+      for (int64_t k = 0; k < a.cols; ++k) sum += x[k] * row[k];
+      y[n] = sum;
+    }
+  }
+}
+
+void ReferenceOps::AddBias(TensorView x, TensorView bias) {
+  assert(bias.cols == x.cols);
+  for (int64_t i = 0; i < x.rows; ++i) {
+    float* y = Row(x, i);
+    for (int64_t j = 0; j < x.cols; ++j) y[j] += bias.data[j];
+  }
+}
+
+void ReferenceOps::Rope(TensorView x, IndexView positions, const RopeTable& table,
+                        int32_t head_dim) {
+  assert(positions.size == x.rows && x.cols % head_dim == 0);
+  const int64_t half = head_dim / 2;
+  for (int64_t i = 0; i < x.rows; ++i) {
+    const float* cos = Row(table.cos, positions.data[i]);
+    const float* sin = Row(table.sin, positions.data[i]);
+    for (float* head = Row(x, i); head != Row(x, i) + x.cols; head += head_dim) {
+      for (int64_t j = 0; j < half; ++j) {
+        const float a = head[j];
+        const float b = head[j + half];
+        head[j] = a * cos[j] - b * sin[j];
+        head[j + half] = b * cos[j] + a * sin[j];
+      }
+    }
+  }
+}
+
+void ReferenceOps::SwiGlu(TensorView gate_up, TensorView out) {
+  assert(gate_up.cols == 2 * out.cols && gate_up.rows == out.rows);
+  for (int64_t i = 0; i < out.rows; ++i) {
+    const float* gate = Row(gate_up, i);
+    const float* up = gate + out.cols;
+    float* y = Row(out, i);
+    for (int64_t j = 0; j < out.cols; ++j) y[j] = gate[j] / (1.0f + std::exp(-gate[j])) * up[j];
+  }
+}
+
+void ReferenceOps::AddRows(TensorView x, IndexView rows, TensorView delta) {
+  assert(delta.cols == x.cols);
+  for (int64_t i = 0; i < delta.rows; ++i) {
+    const float* d = Row(delta, i);
+    float* y = Row(x, RowAt(rows, i));
+    for (int64_t j = 0; j < x.cols; ++j) y[j] += d[j];
+  }
+}
+
+void ReferenceOps::GatherRows(TensorView x, IndexView rows, TensorView out) {
+  assert(out.rows == rows.size && out.cols == x.cols);
+  for (int64_t i = 0; i < rows.size; ++i) {
+    std::copy_n(Row(x, rows.data[i]), x.cols, Row(out, i));
+  }
+}
+
+void ReferenceOps::GatherIndex(IndexView values, IndexView rows, int32_t* out) {
+  for (int64_t i = 0; i < rows.size; ++i) {
+    assert(rows.data[i] >= 0 && rows.data[i] < values.size);
+    out[i] = values.data[rows.data[i]];
+  }
+}
+
+}  // namespace skipserve

@@ -1,0 +1,37 @@
+// Memory and weights of the reference backend: the host's own.
+#include <cstring>
+#include <utility>
+
+#include "kernels/bf16.h"
+#include "kernels/host_memory.h"
+#include "kernels/reference/reference_ops.h"
+
+namespace skipserve {
+
+absl::StatusOr<Buffer> ReferenceOps::Allocate(size_t bytes) { return AllocateHost(bytes); }
+
+void ReferenceOps::Upload(const void* host, void* device, size_t bytes) {
+  if (bytes > 0) std::memcpy(device, host, bytes);
+}
+
+void ReferenceOps::Download(const void* device, void* host, size_t bytes) {
+  if (bytes > 0) std::memcpy(host, device, bytes);
+}
+
+absl::StatusOr<std::unique_ptr<Weight>> ReferenceOps::LoadWeight(const WeightSource& source,
+                                                                 DType dtype) {
+  const int64_t values = source.out_features * source.in_features;
+  absl::StatusOr<Buffer> buffer = AllocateHost(values * sizeof(float));
+  if (!buffer.ok()) return buffer.status();
+  float* data = buffer->f32();
+  if (values > 0) source.read(0, source.out_features, data);
+  if (dtype == DType::kBF16) {
+    for (int64_t i = 0; i < values; ++i) data[i] = Bf16ToF32(F32ToBf16(data[i]));
+  }
+  return std::make_unique<ReferenceWeight>(source.out_features, source.in_features,
+                                           *std::move(buffer));
+}
+
+std::unique_ptr<Ops> MakeReferenceOps() { return std::make_unique<ReferenceOps>(); }
+
+}  // namespace skipserve

@@ -1,5 +1,17 @@
-# Text: the tokenizer and the chat template. Oniguruma because Hugging Face's tokenizers compile their patterns with it.
+# Text: the tokenizer and the chat template. Oniguruma runs the pre-tokenizer patterns because Hugging Face's tokenizers
+# run them with it, so the patterns mean the same; PCRE2 is faster but its \s, \h and character classes differ.
+pkg_check_modules(ONIGURUMA REQUIRED IMPORTED_TARGET oniguruma)
+pkg_check_modules(ICU_UC REQUIRED IMPORTED_TARGET icu-uc)
 add_room(engine_text
   SRCS
+    ${PROJECT_SOURCE_DIR}/engine/bpe.cc
+    ${PROJECT_SOURCE_DIR}/engine/bpe_alphabet.cc
     ${PROJECT_SOURCE_DIR}/engine/pretokenizer.cc
-  DEPS absl::status absl::statusor absl::strings absl::span)
+    ${PROJECT_SOURCE_DIR}/engine/pretokenizer_split.cc
+    ${PROJECT_SOURCE_DIR}/engine/tokenizer.cc
+    ${PROJECT_SOURCE_DIR}/engine/tokenizer_added.cc
+    ${PROJECT_SOURCE_DIR}/engine/utf8.cc
+    ${PROJECT_SOURCE_DIR}/engine/utf8_unicode.cc
+  DEPS
+    absl::flat_hash_map absl::span absl::status absl::statusor absl::strings
+    PkgConfig::ONIGURUMA PkgConfig::ICU_UC)

@@ -1,4 +1,5 @@
-// What a caller may ask of skipping: the settings of METHOD's seven steps, before they meet a prompt's length.
+// What a caller may ask of skipping: the settings of METHOD's seven steps, before they meet a
+// prompt's length.
 #pragma once
 
 #include <cstdint>
@@ -14,18 +15,21 @@ namespace skipserve {
 
 enum class FfnScore { kProduct, kAttention, kExact };
 
-// Sizes below 1.0 are fractions of the prompt, others counts of tokens.
+// Sizes below 1.0 are fractions of the prompt, others whole counts of tokens, at most 2^30. A
+// negative size, in `keeps` only, is all of the prompt but so much: -1024 leaves the prompt's
+// length less 1024.
 struct SkipPolicy {
-  int32_t start = 0;                // layers before it are dense
-  std::vector<int32_t> stage_ends;  // last layer of each stage, ascending
+  int32_t start = 0;                // layers before it are dense; 0 .. layers - 1
+  std::vector<int32_t> stage_ends;  // last layer of each stage, strictly ascending, start .. layers
+                                    // - 1; at least one
   std::vector<double> budgets;      // active tokens of a layer, by stage
   std::vector<double> keeps;        // candidates left after each stage
-  int64_t sink = 4;                 // first positions, always active
-  int64_t recent = 16;              // last positions, always active
-  int32_t window = 1;               // last prompt tokens whose queries probe
+  int64_t sink = 4;                 // first positions, always active; 0 .. 65536
+  int64_t recent = 16;              // last positions, always active; 0 .. 65536
+  int32_t window = 1;               // last prompt tokens whose queries probe; 1 .. 64
   Reduce window_reduce = Reduce::kMax;
   Reduce head_reduce = Reduce::kMean;
-  int32_t pool = 1;                 // odd width of max-pooling over neighbouring candidates
+  int32_t pool = 1;  // odd width of max-pooling over neighbouring candidates; 1 .. 255
   FfnScore ffn_score = FfnScore::kProduct;
 
   bool operator==(const SkipPolicy&) const = default;
@@ -34,9 +38,16 @@ struct SkipPolicy {
 // INVALID_ARGUMENT naming the field that is wrong for a model of `layers` layers.
 absl::Status ValidatePolicy(const SkipPolicy& policy, int32_t layers);
 
-// From and to JSON, by the field names above ("max" / "mean", "product" / "attention" / "exact"). Instead of "keeps"
-// there may be "cut" (a size) with "cut_reading": "keep" (default: |T| = M - cut after a stage) or "drop" (|T| shrinks by
-// cut). Unknown fields are errors that name them.
+// The count of tokens that a size means for a prompt of `prompt_tokens` >= 1 tokens: 1 ..
+// prompt_tokens.
+int64_t ResolveSize(double size, int64_t prompt_tokens);
+
+// From and to JSON, by the field names above ("max" / "mean", "product" / "attention" / "exact").
+// "start", "stage_ends", "budgets" and "keeps" must be there; the others have the defaults above.
+// Instead of "keeps" there may be "cut" (a size) with "cut_reading": "keep" (default: |T| = M - cut
+// after a stage; both counts or both fractions) or "drop" (|T| shrinks by cut after every stage).
+// Unknown fields are errors that name them. What does not depend on the model is checked as in
+// ValidatePolicy.
 absl::StatusOr<SkipPolicy> PolicyFromJson(const nlohmann::json& json);
 nlohmann::json PolicyToJson(const SkipPolicy& policy);
 

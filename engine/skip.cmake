@@ -1,0 +1,12 @@
+# Skip settings, the skip file and the proxy's maths, and the sampler: host code without tensors of
+# a backend. Eigen because it is header-only and its eigen-decompositions are the field's own.
+find_package(OpenSSL REQUIRED COMPONENTS Crypto)
+find_package(Eigen3 3.4 REQUIRED NO_MODULE)
+
+add_room(engine_skip
+  SRCS
+    ${CMAKE_CURRENT_LIST_DIR}/sampler.cc
+    ${CMAKE_CURRENT_LIST_DIR}/skip/policy.cc
+    ${CMAKE_CURRENT_LIST_DIR}/skip/ready_settings.cc
+  DEPS absl::flat_hash_map absl::span absl::status absl::statusor absl::strings
+       nlohmann_json::nlohmann_json)

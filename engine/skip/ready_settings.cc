@@ -1,0 +1,165 @@
+#include "engine/skip/ready_settings.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <initializer_list>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/string_view.h"
+
+namespace skipserve {
+namespace {
+
+enum class Model { kOther, kLlama31, kQwen25, kPangu1B, kSmolLm2 };
+
+struct Fingerprint {
+  Model model;
+  absl::string_view architecture;  // empty: any, where a converter may have renamed it
+  int32_t layers, width, ffn_width, heads, kv_heads;
+  int64_t min_positions;                   // tells successors of one shape apart
+  std::array<absl::string_view, 3> words;  // all in the name, if the file gives a name
+};
+
+// SmolLM2-135M shares its shape with SmolLM-135M, whose context is 2,048. Llama 3 shares Llama
+// 3.1's, with a context of 8,192.
+constexpr Fingerprint kModels[] = {
+    {Model::kLlama31, "llama", 32, 4096, 14336, 32, 8, 131072, {"llama31", "8b", "instruct"}},
+    {Model::kQwen25, "qwen2", 28, 3584, 18944, 28, 4, 32768, {"qwen25", "7b", "instruct"}},
+    {Model::kPangu1B, "", 26, 1536, 6144, 12, 6, 32768, {"pangu", "embedded", "1b"}},
+    {Model::kSmolLm2, "llama", 30, 576, 1536, 9, 3, 8192, {"smollm2", "135m", ""}},
+};
+
+// "Meta-Llama-3.1-8B" -> "metallama318b": files spell one name in many ways.
+std::string Letters(absl::string_view name) {
+  std::string out;
+  for (const char c : name) {
+    if (absl::ascii_isalnum(static_cast<unsigned char>(c))) {
+      out.push_back(absl::ascii_tolower(static_cast<unsigned char>(c)));
+    }
+  }
+  return out;
+}
+
+Model Recognise(const ModelConfig& c) {
+  const std::string name = Letters(c.name);
+  for (const Fingerprint& m : kModels) {
+    const bool shape = c.layers == m.layers && c.width == m.width && c.ffn_width == m.ffn_width &&
+                       c.heads == m.heads && c.kv_heads == m.kv_heads &&
+                       c.max_positions >= m.min_positions;
+    const bool words = std::all_of(m.words.begin(), m.words.end(), [&](absl::string_view word) {
+      return name.find(std::string(word)) != std::string::npos;
+    });
+    if (shape && (m.architecture.empty() || c.architecture == m.architecture) &&
+        (words || (name.empty() && !m.architecture.empty()))) {
+      return m.model;
+    }
+  }
+  return Model::kOther;
+}
+
+// The paper's settings: keeps are budgets less the cut. The window, its reductions and the pooling
+// are the paper's too (the last query alone, mean over heads, no pooling).
+SkipSettings PaperSettings(int32_t start, std::vector<int32_t> stage_ends,
+                           std::initializer_list<int32_t> budgets_k, int32_t cut_k) {
+  SkipPolicy p;
+  p.start = start;
+  p.stage_ends = std::move(stage_ends);
+  for (const int32_t k : budgets_k) {
+    p.budgets.push_back(1024.0 * k);
+    p.keeps.push_back(1024.0 * (k - cut_k));
+  }
+  p.sink = 4;
+  p.recent = 16;
+  p.window = 1;
+  p.head_reduce = Reduce::kMean;
+  p.pool = 1;
+  p.ffn_score = FfnScore::kProduct;
+  return {.default_level = "paper", .min_prompt = 4096, .levels = {{"paper", p}}};
+}
+
+// What our measurements favour: a window of queries, the maximum over window and heads, pooling
+// wide enough that a whole phrase stays together.
+SkipPolicy Measured(int32_t start, int32_t layers, double first, double last, int32_t window) {
+  SkipPolicy p = LayeredPolicy(start, layers, first, last);
+  p.sink = 4;
+  p.recent = 16;
+  p.window = window;
+  p.window_reduce = Reduce::kMax;
+  p.head_reduce = Reduce::kMax;
+  p.pool = 15;
+  p.ffn_score = FfnScore::kProduct;
+  return p;
+}
+
+}  // namespace
+
+const SkipPolicy* SkipSettings::Find(const std::string& name) const {
+  for (const auto& [level, policy] : levels) {
+    if (level == name) return &policy;
+  }
+  return nullptr;
+}
+
+SkipPolicy LayeredPolicy(int32_t start, int32_t layers, double first, double last) {
+  SkipPolicy p;
+  p.start = start;
+  const int32_t steps = layers - start - 1;
+  for (int32_t i = 0; i <= steps; ++i) {
+    p.stage_ends.push_back(start + i);
+    p.budgets.push_back(steps == 0 ? first : first * std::pow(last / first, double(i) / steps));
+  }
+  p.keeps = p.budgets;
+  return p;
+}
+
+SkipSettings CautiousSettings(int32_t layers) {
+  SkipSettings s{.default_level = "off", .min_prompt = 2048, .levels = {}};
+  if (layers < 4) return s;
+  const auto at = [layers](double part) {
+    return static_cast<int32_t>(std::lround(part * layers));
+  };
+  s.levels = {{"cautious", Measured(at(0.6), layers, 0.5, 0.1, 32)},
+              {"moderate", Measured(at(0.5), layers, 0.45, 0.1, 32)}};
+  return s;
+}
+
+SkipSettings ReadySettings(const ModelConfig& config) {
+  switch (Recognise(config)) {
+    case Model::kLlama31:
+      return PaperSettings(10, {13, 18, 23, 28}, {9, 7, 4, 2}, 1);
+    case Model::kQwen25:
+      return PaperSettings(9, {12, 16, 20, 24}, {13, 10, 7, 4}, 2);
+    case Model::kPangu1B:
+      return PaperSettings(11, {13, 16, 19, 22}, {13, 10, 7, 4}, 2);
+    case Model::kSmolLm2:
+      // Measured on prompts of 2,000 to 3,000 tokens; much shorter ones have too few tokens to
+      // lose.
+      return {.default_level = "balanced",
+              .min_prompt = 1024,
+              .levels = {{"gentle", Measured(18, config.layers, 0.5, 0.1, 32)},
+                         {"balanced", Measured(12, config.layers, 0.35, 0.06, 16)},
+                         {"fast", Measured(6, config.layers, 0.8, 0.05, 16)}}};
+    case Model::kOther:
+      break;
+  }
+  return CautiousSettings(config.layers);
+}
+
+ProxySize ReadyProxySize(const ModelConfig& config) {
+  switch (Recognise(config)) {
+    case Model::kLlama31:
+      return {512, 192};
+    case Model::kQwen25:
+      return {1024, 256};
+    case Model::kPangu1B:
+      return {1024, 128};
+    case Model::kSmolLm2:
+    case Model::kOther:
+      break;
+  }
+  const int32_t d_low = std::max(1, config.ffn_width / 6);
+  return {d_low, std::min({std::max(1, config.width / 6), d_low, std::max(1, config.width)})};
+}
+
+}  // namespace skipserve

@@ -1,0 +1,51 @@
+// Skip settings that need no tuning: levels for models somebody measured, cautious ones for the
+// others. Pure functions of the model's shape and name; nothing is read from disk.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "engine/model_config.h"
+#include "engine/skip/policy.h"
+
+namespace skipserve {
+
+struct SkipSettings {
+  std::string default_level = "off";  // "off", or the name of a level
+  int64_t min_prompt = 0;             // tokens; shorter prompts run dense in mode auto
+  std::vector<std::pair<std::string, SkipPolicy>> levels;
+
+  // Null where there is no such level.
+  const SkipPolicy* Find(const std::string& name) const;
+  bool operator==(const SkipSettings&) const = default;
+};
+
+// The sizes of the FFN's low-rank proxy: channels kept, and rank of the factored matrices.
+struct ProxySize {
+  int32_t d_low = 0;
+  int32_t rank = 0;
+};
+
+// The paper's three models have its settings as the level "paper", SmolLM2-135M has our measured
+// "gentle", "balanced" (default) and "fast". Chosen by architecture, shape, context length and
+// name; a model whose file gives no name is told by the rest. Any other model gets
+// CautiousSettings.
+SkipSettings ReadySettings(const ModelConfig& config);
+
+// Levels "cautious" and "moderate" derived from the number of layers alone. Nobody has measured
+// what they cost on the model at hand, so the default level is "off": they act only when asked for
+// by name. No levels below four layers.
+SkipSettings CautiousSettings(int32_t layers);
+
+// The published proxy sizes for the paper's models; for others a sixth of the FFN's width and of
+// the model's width, as measured on SmolLM2-135M.
+ProxySize ReadyProxySize(const ModelConfig& config);
+
+// A cut in every layer from `start` on: budgets fall geometrically from `first` in layer `start` to
+// `last` in the last layer, keeps equal budgets. 0 <= start < layers; everything else has its
+// default.
+SkipPolicy LayeredPolicy(int32_t start, int32_t layers, double first, double last);
+
+}  // namespace skipserve

@@ -21,7 +21,6 @@ using Json = nlohmann::json;
 
 constexpr double kMaxCount = 1 << 30;
 constexpr int64_t kMaxAlways = 65536;
-constexpr int32_t kMaxWindow = 64;
 constexpr int32_t kMaxPool = 255;
 constexpr size_t kMaxStages = 4096;
 
@@ -213,9 +212,9 @@ absl::Status ValidatePolicy(const SkipPolicy& p, int32_t layers) {
       return FieldError(field, absl::StrCat("must be from 0 to ", kMaxAlways, "; it is ", value));
     }
   }
-  if (p.window < 1 || p.window > kMaxWindow) {
+  if (p.window < 1 || p.window > kMaxProbeWindow) {
     return FieldError("window",
-                      absl::StrCat("must be from 1 to ", kMaxWindow, "; it is ", p.window));
+                      absl::StrCat("must be from 1 to ", kMaxProbeWindow, "; it is ", p.window));
   }
   if (p.pool < 1 || p.pool > kMaxPool || p.pool % 2 == 0) {
     return FieldError("pool",

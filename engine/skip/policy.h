@@ -13,6 +13,8 @@
 
 namespace skipserve {
 
+inline constexpr int32_t kMaxProbeWindow = 64;
+
 enum class FfnScore { kProduct, kAttention, kExact };
 
 // Sizes below 1.0 are fractions of the prompt, others whole counts of tokens, at most 2^30. A
@@ -20,8 +22,7 @@ enum class FfnScore { kProduct, kAttention, kExact };
 // length less 1024.
 struct SkipPolicy {
   int32_t start = 0;                // layers before it are dense; 0 .. layers - 1
-  std::vector<int32_t> stage_ends;  // last layer of each stage, strictly ascending, start .. layers
-                                    // - 1; at least one
+  std::vector<int32_t> stage_ends;  // last layer of each stage, ascending from start; at least one
   std::vector<double> budgets;      // active tokens of a layer, by stage
   std::vector<double> keeps;        // candidates left after each stage
   int64_t sink = 4;                 // first positions, always active; 0 .. 65536

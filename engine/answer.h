@@ -1,0 +1,65 @@
+// One answer in the making: from sampled tokens to text, stop rules, and the request's report. Lives on the step thread.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "engine/request.h"
+#include "engine/sampler.h"
+#include "engine/skip/levels.h"
+#include "engine/stop_matcher.h"
+#include "engine/tokenizer.h"
+
+namespace skipserve {
+
+class Answer {
+ public:
+  // `max_tokens` is the request's limit with defaults filled in.
+  Answer(GenerateRequest request, ResolvedSkip skip, int64_t max_tokens, const Tokenizer& tokenizer,
+         std::shared_ptr<ResponseSink> sink, absl::Time submitted);
+
+  // Draws the next token and gives it out. True when the answer is complete; Finish then tells the sink.
+  absl::StatusOr<bool> Next(absl::Span<const float> logits, const Sampler& sampler, absl::Time now);
+
+  // Tells the sink the end, once. `report` has what only the engine knows; the rest is filled in here.
+  void Finish(absl::Status status, Report report, absl::Time now);
+
+  void MarkAdmitted(absl::Time now) { admitted_ = now; }
+  bool admitted() const { return admitted_ != absl::InfinitePast(); }
+
+  const GenerateRequest& request() const { return request_; }
+  const ResolvedSkip& skip() const { return skip_; }
+  int32_t last_token() const { return last_token_; }
+
+ private:
+  bool EndsAnswer(int32_t token) const;
+  std::vector<int32_t> BannedTokens() const;
+  void NoteTime(absl::Time now);
+
+  const GenerateRequest request_;
+  const ResolvedSkip skip_;
+  const int64_t max_tokens_;
+  const Tokenizer& tokenizer_;
+  const std::shared_ptr<ResponseSink> sink_;
+
+  TokenCounts counts_;
+  StreamDecoder decoder_;
+  StopMatcher stops_;
+  int64_t generated_ = 0;
+  int32_t last_token_ = 0;
+  FinishReason reason_ = FinishReason::kStop;
+
+  const absl::Time submitted_;
+  absl::Time admitted_ = absl::InfinitePast();
+  absl::Time first_token_ = absl::InfinitePast();
+  absl::Time latest_token_ = absl::InfinitePast();
+  absl::Duration longest_gap_ = absl::ZeroDuration();
+};
+
+// What the plan alone says of a request: ratios, bound, counts by layer if `by_layer`.
+Report PlanReport(const ResolvedSkip& skip, const SkipLevels& levels, bool by_layer);
+
+}  // namespace skipserve

@@ -1,0 +1,111 @@
+#include "engine/decoder.h"
+
+#include <utility>
+
+#include "engine/status_macros.h"
+
+namespace skipserve {
+namespace {
+
+TensorView Gain(const Buffer& b, int64_t cols) { return TensorView(b.f32(), 1, cols); }
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Decoder>> Decoder::Create(const ModelConfig& config, DecoderWeights weights,
+                                                         int64_t max_rows, Ops& ops) {
+  auto decoder = std::unique_ptr<Decoder>(new Decoder(config, std::move(weights), max_rows, ops));
+  RETURN_IF_ERROR(decoder->AllocateScratch());
+  return decoder;
+}
+
+absl::Status Decoder::AllocateScratch() {
+  const auto allocate = [&](Buffer& buffer, int64_t cols) -> absl::Status {
+    ASSIGN_OR_RETURN(buffer, ops_.Allocate(max_rows_ * cols * sizeof(float)));
+    return absl::OkStatus();
+  };
+  RETURN_IF_ERROR(allocate(h_, config_.width));
+  RETURN_IF_ERROR(allocate(k_, kv_cols()));
+  RETURN_IF_ERROR(allocate(qv_, q_cols() + kv_cols()));
+  RETURN_IF_ERROR(allocate(attended_, q_cols()));
+  RETURN_IF_ERROR(allocate(gate_up_, 2 * int64_t{config_.ffn_width}));
+  return allocate(activated_, config_.ffn_width);
+}
+
+void Decoder::Embed(IndexView ids, TensorView x) { ops_.Embed(*weights_.embedding, ids, x); }
+
+void Decoder::Layer(int32_t layer, TensorView x, const AttentionBatch& batch) {
+  Attend(layer, x, {}, batch, nullptr);
+  FeedForward(layer, x, {});
+}
+
+// x += W_o attention(q, K, V), with h = norm(x), q, v = h W_qv, k = h W_k.
+void Decoder::Attend(int32_t layer, TensorView x, IndexView rows, const AttentionBatch& batch,
+                     const TensorView* k_rows) {
+  const int64_t n = batch.positions.size;
+  const TensorView h(h_.f32(), n, config_.width);
+  const TensorView qv(qv_.f32(), n, q_cols() + kv_cols());
+  const TensorView q = qv.Cols(0, q_cols()), v = qv.Cols(q_cols(), kv_cols());
+  const TensorView attended(attended_.f32(), n, q_cols());
+
+  AttentionInput(layer, x, rows, h);
+  TensorView k(k_.f32(), n, kv_cols());
+  if (k_rows) {
+    k = *k_rows;
+  } else {
+    ProjectK(layer, h, batch.positions, k);
+  }
+  ProjectQV(layer, h, batch.positions, qv);
+  ops_.KvWrite(k, v, batch.segments, *batch.pool);
+  ops_.Attention(q, batch.segments, *batch.pool, attended);
+  ops_.MatMul(attended, *weights_.layers[layer].o, h);
+  ops_.AddRows(x, rows, h);
+}
+
+// x += FFN(norm(x)).
+void Decoder::FeedForward(int32_t layer, TensorView x, IndexView rows) {
+  const int64_t n = rows.empty() ? x.rows : rows.size;
+  const TensorView h(h_.f32(), n, config_.width);
+  FeedForwardInput(layer, x, rows, h);
+  FeedForwardDelta(layer, h, h);
+  ops_.AddRows(x, rows, h);
+}
+
+void Decoder::AttentionInput(int32_t layer, TensorView x, IndexView rows, TensorView out) {
+  ops_.RmsNorm(x, rows, Gain(weights_.layers[layer].attention_norm, config_.width), config_.norm_eps, out);
+}
+
+void Decoder::FeedForwardInput(int32_t layer, TensorView x, IndexView rows, TensorView out) {
+  ops_.RmsNorm(x, rows, Gain(weights_.layers[layer].ffn_norm, config_.width), config_.norm_eps, out);
+}
+
+void Decoder::ProjectK(int32_t layer, TensorView h, IndexView positions, TensorView k) {
+  const LayerWeights& w = weights_.layers[layer];
+  ops_.MatMul(h, *w.k, k);
+  if (w.k_bias.data()) ops_.AddBias(k, Gain(w.k_bias, k.cols));
+  ops_.Rope(k, positions, weights_.rope.table, config_.head_dim);
+}
+
+void Decoder::ProjectQV(int32_t layer, TensorView h, IndexView positions, TensorView qv) {
+  const LayerWeights& w = weights_.layers[layer];
+  ops_.MatMul(h, *w.qv, qv);
+  if (w.qv_bias.data()) ops_.AddBias(qv, Gain(w.qv_bias, qv.cols));
+  ops_.Rope(qv.Cols(0, q_cols()), positions, weights_.rope.table, config_.head_dim);
+}
+
+// W_down (silu(W_gate h) * (W_up h)); out may be h.
+void Decoder::FeedForwardDelta(int32_t layer, TensorView h, TensorView out) {
+  const LayerWeights& w = weights_.layers[layer];
+  const TensorView gate_up(gate_up_.f32(), h.rows, 2 * int64_t{config_.ffn_width});
+  const TensorView activated(activated_.f32(), h.rows, config_.ffn_width);
+  ops_.MatMul(h, *w.gate_up, gate_up);
+  ops_.SwiGlu(gate_up, activated);
+  ops_.MatMul(activated, *w.down, out);
+}
+
+void Decoder::Logits(TensorView x, IndexView rows, TensorView logits) {
+  const TensorView h(h_.f32(), rows.empty() ? x.rows : rows.size, config_.width);
+  ops_.RmsNorm(x, rows, Gain(weights_.final_norm, config_.width), config_.norm_eps, h);
+  ops_.MatMul(h, weights_.unembedding(), logits);
+}
+
+}  // namespace skipserve

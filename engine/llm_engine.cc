@@ -1,0 +1,219 @@
+#include "engine/llm_engine.h"
+
+#include <algorithm>
+#include <exception>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "engine/check_request.h"
+#include "engine/status_macros.h"
+
+namespace skipserve {
+
+LlmEngine::LlmEngine(EngineParts parts) : parts_(std::move(parts)), scheduler_(parts_.scheduler) {
+  thread_ = std::thread([this] { Loop(); });
+}
+
+LlmEngine::~LlmEngine() {
+  Drain(absl::ZeroDuration());
+  {
+    absl::MutexLock lock(&mutex_);
+    stopping_ = true;
+  }
+  thread_.join();
+}
+
+// --- any thread -----------------------------------------------------------------------------------------------------
+
+absl::StatusOr<RequestId> LlmEngine::Submit(GenerateRequest request, std::shared_ptr<ResponseSink> sink) {
+  const absl::Time now = parts_.now();
+  ASSIGN_OR_RETURN(const int64_t max_tokens, CheckRequest(request, parts_.info));
+  ASSIGN_OR_RETURN(ResolvedSkip skip,
+                   parts_.levels->Resolve(request.skip, static_cast<int64_t>(request.prompt.size())));
+  SequenceShape shape = Shape(skip, max_tokens);
+  auto answer = std::make_shared<Answer>(std::move(request), std::move(skip), max_tokens, *parts_.tokenizer,
+                                         std::move(sink), now);
+  absl::MutexLock lock(&mutex_);
+  if (draining_) return absl::UnavailableError("the server is shutting down; try another one");
+  const RequestId id = next_id_++;
+  RETURN_IF_ERROR(scheduler_.Add(id, std::move(shape), now));
+  answers_.emplace(id, std::move(answer));
+  ++open_;
+  return id;
+}
+
+void LlmEngine::Cancel(RequestId id) {
+  absl::MutexLock lock(&mutex_);
+  if (answers_.count(id)) cancelled_.push_back(id);
+}
+
+void LlmEngine::Drain(absl::Duration grace) {
+  absl::MutexLock lock(&mutex_);
+  draining_ = true;
+  const auto empty = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return open_ == 0; };
+  if (mutex_.AwaitWithTimeout(absl::Condition(&empty), grace)) return;
+  abandon_ = true;
+  mutex_.Await(absl::Condition(&empty));
+}
+
+EngineLoad LlmEngine::load() const {
+  absl::MutexLock lock(&mutex_);
+  const Scheduler::Load l = scheduler_.load();
+  return {l.waiting, l.prefilling, l.decoding, l.blocks_used, l.blocks_reserved, l.blocks_total, draining_};
+}
+
+// All that the scheduler has to know of a request: KV need and work follow from the plan.
+SequenceShape LlmEngine::Shape(const ResolvedSkip& skip, int64_t max_tokens) const {
+  const ModelConfig& c = parts_.info.config;
+  SequenceShape shape;
+  shape.prompt_tokens = skip.plan.prompt_tokens;
+  shape.max_new_tokens = max_tokens;
+  shape.trunk_layers = skip.plan.trunk_layers;
+  for (const LayerPlan& layer : skip.plan.layers) shape.kv_prompt_tokens.push_back(layer.active);
+  for (int32_t i = shape.trunk_layers; i < c.layers; ++i) {
+    shape.skip_layer_flops.push_back(parts_.levels->Flops(skip, i).total());
+  }
+  const double q_cols = double(c.heads) * c.head_dim, kv_cols = double(c.kv_heads) * c.head_dim;
+  shape.trunk_flops_per_token =
+      shape.trunk_layers * (2.0 * c.width * (2 * q_cols + 2 * kv_cols) + 6.0 * c.width * c.ffn_width);
+  shape.trunk_flops_per_pair = shape.trunk_layers * 4.0 * q_cols;
+  return shape;
+}
+
+// --- the step thread ------------------------------------------------------------------------------------------------
+
+void LlmEngine::Loop() {
+  while (true) {
+    Step step;
+    std::vector<Ended> ended;
+    {
+      absl::MutexLock lock(&mutex_);
+      const auto ready = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return HasWork(); };
+      mutex_.Await(absl::Condition(&ready));
+      if (stopping_ && answers_.empty()) return;
+      ended = TakeEnded(parts_.now());
+      step = PlanStep(parts_.now());
+    }
+    Finish(std::move(ended));
+    Finish(BeginAdmitted(step));
+    if (!step.plan.empty()) Finish(RunStep(step));
+  }
+}
+
+bool LlmEngine::HasWork() const { return stopping_ || abandon_ || !cancelled_.empty() || !scheduler_.idle(); }
+
+
+// Requests that end before the next step: cancelled, past their deadline, or given up in a drain.
+std::vector<LlmEngine::Ended> LlmEngine::TakeEnded(absl::Time now) {
+  std::vector<Ended> ended;
+  const auto end = [&](RequestId id, absl::Status status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    const auto it = answers_.find(id);
+    if (it == answers_.end()) return;
+    ended.push_back({id, it->second, std::move(status)});
+    scheduler_.Remove(id);
+    answers_.erase(it);
+  };
+  for (RequestId id : std::exchange(cancelled_, {})) end(id, absl::CancelledError("cancelled by the client"));
+  std::vector<RequestId> late, rest;
+  for (const auto& [id, answer] : answers_) (answer->request().deadline <= now ? late : rest).push_back(id);
+  for (RequestId id : late) end(id, absl::DeadlineExceededError("the request's deadline has passed"));
+  if (abandon_) {
+    for (RequestId id : rest) end(id, absl::UnavailableError("the server is shutting down"));
+  }
+  return ended;
+}
+
+LlmEngine::Step LlmEngine::PlanStep(absl::Time now) {
+  Step step;
+  step.plan = scheduler_.Plan(now);
+  const auto add = [&](SequenceId id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    const AnswerPtr& answer = answers_.at(id);
+    step.answers.emplace(id, answer);
+    step.tables.emplace(id, scheduler_.tables(id));
+    if (answer->admitted()) return;
+    answer->MarkAdmitted(scheduler_.admitted_at(id));
+    step.admitted.emplace_back(id, answer);
+  };
+  for (const DecodeItem& item : step.plan.decodes) add(item.id);
+  for (const TrunkItem& item : step.plan.trunks) add(item.id);
+  for (const SkipItem& item : step.plan.skips) add(item.id);
+  return step;
+}
+
+// Gives newly admitted sequences their memory. One that gets none ends, and leaves the step.
+std::vector<LlmEngine::Ended> LlmEngine::BeginAdmitted(Step& step) {
+  std::vector<Ended> ended;
+  for (auto& [id, answer] : step.admitted) {
+    const ResolvedSkip& skip = answer->skip();
+    absl::Status status = parts_.executor->Begin(id, answer->request().prompt, skip.policy, skip.plan,
+                                                 answer->request().row_report);
+    if (status.ok()) continue;
+    std::erase_if(step.plan.trunks, [id = id](const TrunkItem& item) { return item.id == id; });
+    std::erase_if(step.plan.skips, [id = id](const SkipItem& item) { return item.id == id; });
+    ended.push_back({id, answer, std::move(status)});
+    absl::MutexLock lock(&mutex_);
+    scheduler_.Remove(id);
+    answers_.erase(id);
+  }
+  return ended;
+}
+
+// A step that fails commits nothing and ends only its own requests.
+absl::StatusOr<std::vector<SequenceLogits>> LlmEngine::Execute(const Step& step) {
+  try {
+    return parts_.executor->Run(step.plan, step.tables);
+  } catch (const std::exception& e) {  // libraries below may throw: out of memory, or a kernel that cannot be built
+    return absl::InternalError(absl::StrCat("a step failed: ", e.what()));
+  }
+}
+
+std::vector<LlmEngine::Ended> LlmEngine::RunStep(Step& step) {
+  std::vector<Ended> ended;
+  const absl::Time begin = parts_.now();
+  absl::StatusOr<std::vector<SequenceLogits>> logits = Execute(step);
+  const absl::Time now = parts_.now();
+  if (!logits.ok()) {
+    for (const auto& [id, answer] : step.answers) ended.push_back({id, answer, logits.status()});
+  } else {
+    for (const SequenceLogits& row : *logits) {
+      const AnswerPtr& answer = step.answers.at(row.id);
+      absl::StatusOr<bool> complete = answer->Next(row.logits, sampler_, now);
+      if (!complete.ok() || *complete) {
+        ended.push_back({row.id, answer, complete.status()});
+      } else {
+        parts_.executor->SetNextToken(row.id, answer->last_token());
+      }
+    }
+  }
+  if (parts_.observer) {
+    int64_t prefill_tokens = 0;
+    for (const TrunkItem& item : step.plan.trunks) prefill_tokens += item.token_end - item.token_begin;
+    parts_.observer->OnStep(now - begin, static_cast<int64_t>(step.plan.decodes.size()), prefill_tokens);
+  }
+  absl::MutexLock lock(&mutex_);
+  if (logits.ok()) scheduler_.Commit(step.plan);
+  for (const Ended& e : ended) {
+    scheduler_.Remove(e.id);
+    answers_.erase(e.id);
+  }
+  return ended;
+}
+
+void LlmEngine::Finish(std::vector<Ended> ended) {
+  for (Ended& e : ended) {
+    const GenerateRequest& request = e.answer->request();
+    Report report = PlanReport(e.answer->skip(), *parts_.levels, request.layer_report);
+    if (parts_.executor->Knows(e.id)) {
+      const PrefillTimes times = parts_.executor->prefill_times(e.id);
+      report.trunk = times.trunk;
+      report.skipping = times.skipping;
+      if (request.row_report) report.rows = parts_.executor->TakeRows(e.id);
+      parts_.executor->Forget(e.id);
+    }
+    e.answer->Finish(std::move(e.status), std::move(report), parts_.now());
+    absl::MutexLock lock(&mutex_);
+    --open_;
+  }
+}
+
+}  // namespace skipserve

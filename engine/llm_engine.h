@@ -1,0 +1,91 @@
+// The engine proper: one step thread that plans, runs, samples and gives out tokens. Submit, Cancel and Drain may come
+// from any thread; tensors, samplers and sinks are touched by the step thread alone.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "engine/answer.h"
+#include "engine/decoder.h"
+#include "engine/engine.h"
+#include "engine/executor.h"
+#include "engine/sampler.h"
+#include "engine/skip/levels.h"
+#include "scheduler/scheduler.h"
+
+namespace skipserve {
+
+// What the engine is made of; it owns all of it.
+struct EngineParts {
+  ModelInfo info;
+  std::unique_ptr<Tokenizer> tokenizer;
+  std::unique_ptr<ChatTemplate> chat_template;  // may be null
+  std::unique_ptr<Ops> ops;
+  std::unique_ptr<Decoder> decoder;
+  std::unique_ptr<Executor> executor;
+  std::unique_ptr<SkipLevels> levels;
+  Scheduler::Options scheduler;
+  EngineObserver* observer = nullptr;
+  std::function<absl::Time()> now = [] { return absl::Now(); };
+};
+
+class LlmEngine final : public Engine {
+ public:
+  explicit LlmEngine(EngineParts parts);
+  ~LlmEngine() override;  // drains without grace
+
+  absl::StatusOr<RequestId> Submit(GenerateRequest request, std::shared_ptr<ResponseSink> sink) override;
+  void Cancel(RequestId id) override;
+  void Drain(absl::Duration grace) override;
+  EngineLoad load() const override;
+  const ModelInfo& info() const override { return parts_.info; }
+  const Tokenizer& tokenizer() const override { return *parts_.tokenizer; }
+  const ChatTemplate* chat_template() const override { return parts_.chat_template.get(); }
+
+ private:
+  using AnswerPtr = std::shared_ptr<Answer>;
+  struct Ended {
+    RequestId id;
+    AnswerPtr answer;
+    absl::Status status;
+  };
+  struct Step {
+    StepPlan plan;
+    TablesById tables;
+    std::vector<std::pair<RequestId, AnswerPtr>> admitted;  // in a plan for the first time
+    std::unordered_map<RequestId, AnswerPtr> answers;
+  };
+
+  void Loop();
+  bool HasWork() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  std::vector<Ended> TakeEnded(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Step PlanStep(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  std::vector<Ended> BeginAdmitted(Step& step);
+  std::vector<Ended> RunStep(Step& step);
+  absl::StatusOr<std::vector<SequenceLogits>> Execute(const Step& step);
+  void Finish(std::vector<Ended> ended);
+  SequenceShape Shape(const ResolvedSkip& skip, int64_t max_tokens) const;
+
+  EngineParts parts_;
+  const Sampler sampler_;
+
+  mutable absl::Mutex mutex_;
+  Scheduler scheduler_ ABSL_GUARDED_BY(mutex_);
+  std::unordered_map<RequestId, AnswerPtr> answers_ ABSL_GUARDED_BY(mutex_);
+  std::vector<RequestId> cancelled_ ABSL_GUARDED_BY(mutex_);
+  int64_t open_ ABSL_GUARDED_BY(mutex_) = 0;  // submitted, and OnFinish not yet called
+  RequestId next_id_ ABSL_GUARDED_BY(mutex_) = 1;
+  bool draining_ ABSL_GUARDED_BY(mutex_) = false;   // no new work
+  bool abandon_ ABSL_GUARDED_BY(mutex_) = false;    // end what still runs
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;   // end the step thread
+
+  std::thread thread_;
+};
+
+}  // namespace skipserve

@@ -1,0 +1,30 @@
+// MSDP, Multi-Stage Delayed Pruning: the candidate set T of one sequence, and the only place where it shrinks.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "engine/skip/policy.h"
+#include "kernels/ops.h"
+
+namespace skipserve {
+
+class CandidateSet {
+ public:
+  // All of the prompt's positions.
+  static absl::StatusOr<CandidateSet> Create(int64_t prompt_tokens, Ops& ops);
+
+  // Positions in the prompt, ascending.
+  IndexView positions() const { return {current_.i32(), size_}; }
+
+  // Keeps the `keep` best of `scores` (one per candidate), among them always the policy's sink and recent positions. A
+  // token that is cut never returns. `rows`: scratch for `keep` row numbers.
+  void Cut(const float* scores, int64_t keep, const SkipPolicy& policy, int32_t* rows, Ops& ops);
+
+ private:
+  Buffer current_, next_;
+  int64_t size_ = 0;
+};
+
+}  // namespace skipserve

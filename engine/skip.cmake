@@ -7,6 +7,7 @@ add_room(engine_skip
   SRCS
     ${CMAKE_CURRENT_LIST_DIR}/sampler.cc
     ${CMAKE_CURRENT_LIST_DIR}/skip/policy.cc
+    ${CMAKE_CURRENT_LIST_DIR}/skip/proxy.cc
     ${CMAKE_CURRENT_LIST_DIR}/skip/ready_settings.cc
   DEPS absl::flat_hash_map absl::span absl::status absl::statusor absl::strings
-       nlohmann_json::nlohmann_json)
+       nlohmann_json::nlohmann_json OpenSSL::Crypto Eigen3::Eigen)

@@ -146,7 +146,7 @@ SkipSettings ReadySettings(const ModelConfig& config) {
   return CautiousSettings(config.layers);
 }
 
-ProxySize ReadyProxySize(const ModelConfig& config) {
+ProxyShape ReadyProxyShape(const ModelConfig& config) {
   switch (Recognise(config)) {
     case Model::kLlama31:
       return {512, 192};

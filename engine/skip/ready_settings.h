@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/model_config.h"
+#include "engine/skip/plan.h"
 #include "engine/skip/policy.h"
 
 namespace skipserve {
@@ -20,12 +21,6 @@ struct SkipSettings {
   // Null where there is no such level.
   const SkipPolicy* Find(const std::string& name) const;
   bool operator==(const SkipSettings&) const = default;
-};
-
-// The sizes of the FFN's low-rank proxy: channels kept, and rank of the factored matrices.
-struct ProxySize {
-  int32_t d_low = 0;
-  int32_t rank = 0;
 };
 
 // The paper's three models have its settings as the level "paper", SmolLM2-135M has our measured
@@ -41,7 +36,7 @@ SkipSettings CautiousSettings(int32_t layers);
 
 // The published proxy sizes for the paper's models; for others a sixth of the FFN's width and of
 // the model's width, as measured on SmolLM2-135M.
-ProxySize ReadyProxySize(const ModelConfig& config);
+ProxyShape ReadyProxyShape(const ModelConfig& config);
 
 // A cut in every layer from `start` on: budgets fall geometrically from `first` in layer `start` to
 // `last` in the last layer, keeps equal budgets. 0 <= start < layers; everything else has its

@@ -1,6 +1,5 @@
 # Skip settings, the skip file and the proxy's maths, and the sampler: host code without tensors of
 # a backend. Eigen because it is header-only and its eigen-decompositions are the field's own.
-find_package(OpenSSL REQUIRED COMPONENTS Crypto)
 find_package(Eigen3 3.4 REQUIRED NO_MODULE)
 
 add_room(engine_skip
@@ -9,5 +8,6 @@ add_room(engine_skip
     ${CMAKE_CURRENT_LIST_DIR}/skip/policy.cc
     ${CMAKE_CURRENT_LIST_DIR}/skip/proxy.cc
     ${CMAKE_CURRENT_LIST_DIR}/skip/ready_settings.cc
-  DEPS absl::flat_hash_map absl::span absl::status absl::statusor absl::strings
-       nlohmann_json::nlohmann_json OpenSSL::Crypto Eigen3::Eigen)
+    ${CMAKE_CURRENT_LIST_DIR}/skip/skip_file.cc
+  DEPS engine_model absl::cleanup absl::flat_hash_map absl::span absl::status absl::statusor absl::strings
+       nlohmann_json::nlohmann_json Eigen3::Eigen)

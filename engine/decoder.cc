@@ -92,14 +92,17 @@ void Decoder::ProjectQV(int32_t layer, TensorView h, IndexView positions, Tensor
   ops_.Rope(qv.Cols(0, q_cols()), positions, weights_.rope.table, config_.head_dim);
 }
 
+void Decoder::FeedForwardHidden(int32_t layer, TensorView h, TensorView out) {
+  const TensorView gate_up(gate_up_.f32(), h.rows, 2 * int64_t{config_.ffn_width});
+  ops_.MatMul(h, *weights_.layers[layer].gate_up, gate_up);
+  ops_.SwiGlu(gate_up, out);
+}
+
 // W_down (silu(W_gate h) * (W_up h)); out may be h.
 void Decoder::FeedForwardDelta(int32_t layer, TensorView h, TensorView out) {
-  const LayerWeights& w = weights_.layers[layer];
-  const TensorView gate_up(gate_up_.f32(), h.rows, 2 * int64_t{config_.ffn_width});
   const TensorView activated(activated_.f32(), h.rows, config_.ffn_width);
-  ops_.MatMul(h, *w.gate_up, gate_up);
-  ops_.SwiGlu(gate_up, activated);
-  ops_.MatMul(activated, *w.down, out);
+  FeedForwardHidden(layer, h, activated);
+  ops_.MatMul(activated, *weights_.layers[layer].down, out);
 }
 
 void Decoder::Logits(TensorView x, IndexView rows, TensorView logits) {

@@ -44,6 +44,9 @@ class Decoder {
   void FeedForwardInput(int32_t layer, TensorView x, IndexView rows, TensorView out);
   void ProjectK(int32_t layer, TensorView h, IndexView positions, TensorView k);
   void ProjectQV(int32_t layer, TensorView h, IndexView positions, TensorView qv);
+  // The FFN's hidden activations silu(W_gate h) * (W_up h), out [num_rows, ffn_width]; their sizes are a channel's
+  // saliency.
+  void FeedForwardHidden(int32_t layer, TensorView h, TensorView out);
   // out = FFN(h), no residual. h, out [num_rows, width].
   void FeedForwardDelta(int32_t layer, TensorView h, TensorView out);
 

@@ -73,7 +73,7 @@ class LlmEngine final : public Engine {
   SequenceShape Shape(const ResolvedSkip& skip, int64_t max_tokens) const;
 
   EngineParts parts_;
-  const Sampler sampler_;
+  const Sampler sampler_{};
 
   mutable absl::Mutex mutex_;
   Scheduler scheduler_ ABSL_GUARDED_BY(mutex_);

@@ -2,10 +2,10 @@
 #pragma once
 
 #include "absl/strings/string_view.h"
+#include "engine/utf8.h"
 
 namespace skipserve {
 
-// Well-formed UTF-8: no overlong forms, surrogates or code points above U+10FFFF.
-bool IsValidUtf8(absl::string_view text);
+inline bool IsValidUtf8(absl::string_view text) { return ValidUtf8Length(text) == text.size(); }
 
 }  // namespace skipserve

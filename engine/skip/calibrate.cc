@@ -1,0 +1,151 @@
+#include "engine/skip/calibrate.h"
+
+#include <algorithm>
+#include <memory>
+#include <numeric>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "engine/cpu_count.h"
+#include "engine/decoder.h"
+#include "engine/status_macros.h"
+#include "engine/tokenizer.h"
+
+namespace skipserve {
+namespace {
+
+using Progress = std::function<void(absl::string_view, int64_t, int64_t)>;
+
+// Pieces of `size` tokens, taken in turn from every text so that a long one does not crowd out the others.
+absl::StatusOr<std::vector<std::vector<int32_t>>> CutPieces(const std::vector<std::string>& texts,
+                                                            const Tokenizer& tokenizer, int64_t size, int64_t most) {
+  std::vector<std::vector<int32_t>> ids;
+  int64_t tokens = 0;
+  for (const std::string& text : texts) {
+    ids.push_back(tokenizer.Encode(text, /*allow_special=*/false));
+    tokens += static_cast<int64_t>(ids.back().size());
+  }
+  if (tokens < 2 * size) {
+    return absl::InvalidArgumentError(absl::StrCat("the calibration texts have ", tokens, " tokens in all; at least ",
+                                                   2 * size, " are needed: give more or longer texts"));
+  }
+  std::vector<std::vector<int32_t>> pieces;
+  for (int64_t begin = 0; static_cast<int64_t>(pieces.size()) < most; begin += size) {
+    bool any = false;
+    for (const auto& text : ids) {
+      const int64_t length = static_cast<int64_t>(text.size());
+      if (begin >= length || static_cast<int64_t>(pieces.size()) == most) continue;
+      pieces.emplace_back(text.begin() + begin, text.begin() + std::min(length, begin + size));
+      any = true;
+    }
+    if (!any) break;
+  }
+  return pieces;
+}
+
+// Runs dense prefills of one piece at a time and feeds every layer's FFN activations to its ChannelImportance.
+class Collector {
+ public:
+  static absl::StatusOr<std::unique_ptr<Collector>> Create(const ModelFile& model, const CalibrateOptions& options,
+                                                           int64_t pieces, Ops& ops) {
+    const ModelConfig& c = model.config();
+    const int64_t tokens = options.tokens_per_text;
+    auto collector = std::unique_ptr<Collector>(new Collector(ops, options));
+    ASSIGN_OR_RETURN(DecoderWeights weights, LoadDecoderWeights(model, DType::kF32, tokens, ops));
+    ASSIGN_OR_RETURN(collector->decoder_, Decoder::Create(c, std::move(weights), tokens, ops));
+    collector->layout_ = {DType::kF32, static_cast<int32_t>(tokens), c.kv_heads, c.head_dim};
+    ASSIGN_OR_RETURN(collector->kv_, ops.Allocate(collector->layout_.block_bytes()));
+    ASSIGN_OR_RETURN(collector->x_, ops.Allocate(tokens * c.width * sizeof(float)));
+    ASSIGN_OR_RETURN(collector->h_, ops.Allocate(options.rows_per_piece * c.width * sizeof(float)));
+    ASSIGN_OR_RETURN(collector->hidden_, ops.Allocate(options.rows_per_piece * c.ffn_width * sizeof(float)));
+    ASSIGN_OR_RETURN(collector->index_, ops.Allocate((2 * tokens + options.rows_per_piece + 1) * sizeof(int32_t)));
+    for (int32_t i = 0; i < c.layers; ++i) {
+      collector->importance_.emplace_back(c.ffn_width, pieces * options.rows_per_piece);
+    }
+    return collector;
+  }
+
+  void Add(const std::vector<int32_t>& ids) {
+    const int64_t n = static_cast<int64_t>(ids.size()), sampled = std::min(options_.rows_per_piece, n);
+    std::vector<int32_t> index = ids;             // token ids, positions, sampled rows, the one KV block
+    for (int64_t i = 0; i < n; ++i) index.push_back(static_cast<int32_t>(i));
+    for (int64_t i = 0; i < sampled; ++i) index.push_back(static_cast<int32_t>(i * n / sampled));
+    index.push_back(0);
+    ops_.Upload(index.data(), index_.data(), index.size() * sizeof(int32_t));
+    const IndexView all{index_.i32(), static_cast<int64_t>(index.size())};
+    const IndexView positions = all.Slice(n, n), rows = all.Slice(2 * n, sampled);
+
+    const ModelConfig& c = decoder_->config();
+    const TensorView x(x_.f32(), n, c.width), h(h_.f32(), sampled, c.width), hidden(hidden_.f32(), sampled, c.ffn_width);
+    const KvPool pool{kv_.data(), layout_};
+    const KvSegment segment{0, n, n, all.Slice(2 * n + sampled, 1)};
+    std::vector<float> host(sampled * c.ffn_width);
+    decoder_->Embed(all.Slice(0, n), x);
+    for (int32_t layer = 0; layer < c.layers; ++layer) {
+      decoder_->Attend(layer, x, {}, {positions, {&segment, 1}, &pool}, nullptr);
+      decoder_->FeedForwardInput(layer, x, rows, h);
+      decoder_->FeedForwardHidden(layer, h, hidden);
+      ops_.Download(hidden.data, host.data(), host.size() * sizeof(float));
+      importance_[layer].Add(host);
+      decoder_->FeedForward(layer, x, {});
+    }
+  }
+
+  std::vector<float> Importance(int32_t layer) const { return importance_[layer].Importance(); }
+
+ private:
+  Collector(Ops& ops, const CalibrateOptions& options) : ops_(ops), options_(options) {}
+  Ops& ops_;
+  const CalibrateOptions options_;
+  std::unique_ptr<Decoder> decoder_;
+  KvLayout layout_;
+  Buffer kv_, x_, h_, hidden_, index_;
+  std::vector<ChannelImportance> importance_;
+};
+
+absl::StatusOr<FfnWeights> OpenFfn(const ModelFile& model, int32_t layer) {
+  const std::string mlp = absl::StrCat("model.layers.", layer, ".mlp.");
+  FfnWeights ffn;
+  ASSIGN_OR_RETURN(ffn.gate, model.Tensor(mlp + "gate_proj.weight"));
+  ASSIGN_OR_RETURN(ffn.up, model.Tensor(mlp + "up_proj.weight"));
+  ASSIGN_OR_RETURN(ffn.down, model.Tensor(mlp + "down_proj.weight"));
+  return ffn;
+}
+
+}  // namespace
+
+absl::StatusOr<SkipFile> Calibrate(const CalibrateOptions& options, const std::vector<std::string>& texts,
+                                   const Progress& progress) {
+  ASSIGN_OR_RETURN(std::unique_ptr<ModelFile> model, ModelFile::Open(options.model_path));
+  ASSIGN_OR_RETURN(std::unique_ptr<Tokenizer> tokenizer, Tokenizer::Create(model->tokenizer()));
+  const ModelConfig& config = model->config();
+  CalibrateOptions chosen = options;
+  chosen.tokens_per_text = std::min(options.tokens_per_text, config.max_positions);
+  ASSIGN_OR_RETURN(const auto pieces,
+                   CutPieces(texts, *tokenizer, chosen.tokens_per_text, options.max_pieces));
+  const ProxyShape shape = options.proxy.rank > 0 ? options.proxy : ReadyProxyShape(config);
+
+  const std::unique_ptr<Ops> ops = MakeCpuOps(options.threads > 0 ? options.threads : AvailableCpus());
+  const int64_t total = static_cast<int64_t>(pieces.size());
+  ASSIGN_OR_RETURN(const std::unique_ptr<Collector> collector, Collector::Create(*model, chosen, total, *ops));
+  for (int64_t i = 0; i < total; ++i) {
+    progress("reading calibration texts", i, total);
+    collector->Add(pieces[i]);
+  }
+  SkipFile file;
+  file.fingerprint = model->fingerprint();
+  file.layers = config.layers;
+  file.width = config.width;
+  file.ffn_width = config.ffn_width;
+  file.settings = ReadySettings(config);
+  for (int32_t layer = 0; layer < config.layers; ++layer) {
+    progress("building proxies", layer, config.layers);
+    ASSIGN_OR_RETURN(const FfnWeights ffn, OpenFfn(*model, layer));
+    ASSIGN_OR_RETURN(LayerProxy proxy, BuildProxy(ffn, collector->Importance(layer), shape));
+    file.proxies.push_back(std::move(proxy));
+  }
+  progress("building proxies", config.layers, config.layers);
+  return file;
+}
+
+}  // namespace skipserve

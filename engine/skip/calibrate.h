@@ -1,0 +1,31 @@
+// Builds a model's skip file: runs the dense model over calibration texts, ranks every FFN's channels, and factors the
+// proxies of LTP. Batch work for a command line; uses every thread of the Ops.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "engine/skip/skip_file.h"
+#include "kernels/ops.h"
+
+namespace skipserve {
+
+struct CalibrateOptions {
+  std::string model_path;
+  ProxyShape proxy;                // zeros: the model's ready size
+  int64_t tokens_per_text = 1024;  // each text is cut into pieces of so many tokens
+  int64_t max_pieces = 32;         // pieces used in all, spread over the texts
+  int64_t rows_per_piece = 256;    // tokens of a piece whose saliencies count, evenly spread
+  int threads = 0;                 // 0: the cores this process may use
+};
+
+// `texts` are plain texts. `progress(stage, done, total)` is told of every piece and layer.
+// INVALID_ARGUMENT with too little text (under two pieces' worth of tokens) or a proxy larger than the FFN.
+absl::StatusOr<SkipFile> Calibrate(const CalibrateOptions& options, const std::vector<std::string>& texts,
+                                   const std::function<void(absl::string_view, int64_t, int64_t)>& progress);
+
+}  // namespace skipserve

@@ -1,0 +1,142 @@
+#include "tests/support/run_model.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <numeric>
+#include <random>
+#include <utility>
+
+namespace skipserve::testing {
+namespace {
+
+constexpr int64_t kBlocks = 4096;
+
+template <typename T>
+T Must(absl::StatusOr<T> value) {
+  if (!value.ok()) {
+    std::fprintf(stderr, "%s\n", value.status().ToString().c_str());
+    std::abort();
+  }
+  return *std::move(value);
+}
+
+void Must(const absl::Status& status) {
+  if (status.ok()) return;
+  std::fprintf(stderr, "%s\n", status.ToString().c_str());
+  std::abort();
+}
+
+}  // namespace
+
+std::unique_ptr<ModelRunner> ModelRunner::Open(const std::string& path, std::unique_ptr<Ops> ops, RunOptions options,
+                                               const std::vector<LayerProxy>& proxies) {
+  auto runner = std::unique_ptr<ModelRunner>(new ModelRunner());
+  runner->options_ = options;
+  runner->file_ = Must(ModelFile::Open(path));
+  runner->ops_ = std::move(ops);
+  const ModelConfig& config = runner->file_->config();
+  DecoderWeights weights =
+      Must(LoadDecoderWeights(*runner->file_, options.dtype, config.max_positions, *runner->ops_));
+  runner->decoder_ = Must(Decoder::Create(config, std::move(weights), options.max_rows, *runner->ops_));
+  Executor::Options executor;
+  executor.kv_layout = {options.dtype, options.block_tokens, config.kv_heads, config.head_dim};
+  executor.kv_blocks = kBlocks;
+  executor.now = [] { return absl::UnixEpoch(); };
+  runner->executor_ = Must(Executor::Create(*runner->decoder_, proxies, std::move(executor)));
+  return runner;
+}
+
+SkipPlan ModelRunner::PlanFor(const SkipPolicy* policy, int64_t tokens) const {
+  return policy ? MakePlan(*policy, file_->config(), tokens) : DensePlan(file_->config(), tokens);
+}
+
+// Every layer gets room for the whole prompt and 64 more tokens; shuffled, a sequence's blocks lie anywhere.
+SequenceId ModelRunner::Begin(const std::vector<int32_t>& prompt, const SkipPolicy* policy) {
+  const SequenceId id = next_id_++;
+  const int64_t tokens = static_cast<int64_t>(prompt.size());
+  Must(executor_->Begin(id, prompt, policy ? *policy : SkipPolicy(), PlanFor(policy, tokens), true));
+  const int64_t per_layer = (tokens + 64 + options_.block_tokens - 1) / options_.block_tokens;
+  const int32_t layers = file_->config().layers;
+  if (next_block_ + per_layer * layers > kBlocks) next_block_ = 0;
+  std::vector<BlockId> blocks(per_layer * layers);
+  std::iota(blocks.begin(), blocks.end(), next_block_);
+  next_block_ += static_cast<BlockId>(blocks.size());
+  if (options_.shuffle_blocks) std::shuffle(blocks.begin(), blocks.end(), std::mt19937(7));
+  std::vector<BlockTable>& tables = tables_[id];
+  for (int32_t layer = 0; layer < layers; ++layer) {
+    tables.push_back({{blocks.begin() + layer * per_layer, blocks.begin() + (layer + 1) * per_layer}});
+  }
+  return id;
+}
+
+std::vector<std::vector<float>> ModelRunner::Step(const StepPlan& plan) {
+  std::vector<std::vector<float>> logits;
+  for (const SequenceLogits& row : Must(executor_->Run(plan, tables_))) {
+    logits.emplace_back(row.logits.begin(), row.logits.end());
+  }
+  return logits;
+}
+
+std::vector<float> ModelRunner::Prefill(SequenceId id, int64_t tokens, int32_t trunk_layers) {
+  std::vector<std::vector<float>> logits;
+  const int64_t chunk = std::min(options_.chunk_tokens, options_.max_rows);
+  for (int64_t begin = 0; begin < tokens; begin += chunk) {
+    StepPlan plan;
+    plan.trunks.push_back({id, begin, std::min(tokens, begin + chunk)});
+    logits = Step(plan);
+  }
+  const int32_t layers = file_->config().layers;
+  for (int32_t layer = trunk_layers; layer < layers; layer += options_.slice_layers) {
+    StepPlan plan;
+    plan.skips.push_back({id, layer, static_cast<int32_t>(std::min<int64_t>(layers, int64_t{layer} +
+                                                                                        options_.slice_layers))});
+    logits = Step(plan);
+    if (options_.slice_layers >= layers) break;
+  }
+  return logits.at(0);
+}
+
+RunResult ModelRunner::Run(const std::vector<int32_t>& prompt, const SkipPolicy* policy,
+                           const std::vector<int32_t>& next) {
+  const SequenceId id = Begin(prompt, policy);
+  const int64_t tokens = static_cast<int64_t>(prompt.size());
+  RunResult result;
+  result.logits.push_back(Prefill(id, tokens, PlanFor(policy, tokens).trunk_layers));
+  for (int32_t token : next) {
+    executor_->SetNextToken(id, token);
+    StepPlan plan;
+    plan.decodes.push_back({id});
+    result.logits.push_back(Step(plan).at(0));
+  }
+  result.rows = executor_->TakeRows(id);
+  executor_->Forget(id);
+  tables_.erase(id);
+  return result;
+}
+
+std::vector<std::vector<std::vector<float>>> ModelRunner::RunBatched(const std::vector<std::vector<int32_t>>& prompts,
+                                                                     const std::vector<std::vector<int32_t>>& next) {
+  std::vector<SequenceId> ids;
+  std::vector<std::vector<std::vector<float>>> logits;
+  for (const auto& prompt : prompts) {
+    ids.push_back(Begin(prompt, nullptr));
+    logits.push_back({Prefill(ids.back(), static_cast<int64_t>(prompt.size()), file_->config().layers)});
+  }
+  for (size_t step = 0; step < next[0].size(); ++step) {
+    StepPlan plan;
+    for (size_t i = 0; i < ids.size(); ++i) {
+      executor_->SetNextToken(ids[i], next[i][step]);
+      plan.decodes.push_back({ids[i]});
+    }
+    std::vector<std::vector<float>> rows = Step(plan);
+    for (size_t i = 0; i < ids.size(); ++i) logits[i].push_back(std::move(rows[i]));
+  }
+  for (SequenceId id : ids) {
+    executor_->Forget(id);
+    tables_.erase(id);
+  }
+  return logits;
+}
+
+}  // namespace skipserve::testing

@@ -1,0 +1,66 @@
+// Runs a model below the engine, step by step, as a test wants it: chunk sizes, slices and block order are its choice.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "engine/decoder.h"
+#include "engine/executor.h"
+#include "engine/model_file.h"
+#include "engine/skip/plan.h"
+#include "engine/skip/proxy.h"
+
+namespace skipserve::testing {
+
+struct RunOptions {
+  int64_t chunk_tokens = 1 << 20;  // trunk chunk
+  int32_t slice_layers = 1 << 20;  // skipping layers in one slice
+  bool shuffle_blocks = false;
+  int32_t block_tokens = 16;
+  DType dtype = DType::kF32;
+  int64_t max_rows = 512;
+};
+
+struct RunResult {
+  std::vector<std::vector<float>> logits;  // after the prompt, then after every fed token
+  std::vector<LayerRows> rows;             // by layer
+};
+
+// A model with its own executor; sequences run one after the other or, with Decode, together.
+class ModelRunner {
+ public:
+  static std::unique_ptr<ModelRunner> Open(const std::string& path, std::unique_ptr<Ops> ops, RunOptions options,
+                                           const std::vector<LayerProxy>& proxies = {});
+
+  // Prefills `prompt`, then feeds `next` token by token.
+  RunResult Run(const std::vector<int32_t>& prompt, const SkipPolicy* policy, const std::vector<int32_t>& next);
+
+  // Prefills all prompts, then decodes them together, one token each a step: logits[prompt][step].
+  std::vector<std::vector<std::vector<float>>> RunBatched(const std::vector<std::vector<int32_t>>& prompts,
+                                                          const std::vector<std::vector<int32_t>>& next);
+
+  const ModelFile& file() const { return *file_; }
+  Decoder& decoder() { return *decoder_; }
+  Ops& ops() { return *ops_; }
+
+ private:
+  ModelRunner() = default;
+  SequenceId Begin(const std::vector<int32_t>& prompt, const SkipPolicy* policy);
+  std::vector<float> Prefill(SequenceId id, int64_t tokens, int32_t trunk_layers);
+  std::vector<std::vector<float>> Step(const StepPlan& plan);
+  SkipPlan PlanFor(const SkipPolicy* policy, int64_t tokens) const;
+
+  RunOptions options_;
+  std::unique_ptr<ModelFile> file_;
+  std::unique_ptr<Ops> ops_;
+  std::unique_ptr<Decoder> decoder_;
+  std::unique_ptr<Executor> executor_;
+  TablesById tables_;
+  SequenceId next_id_ = 1;
+  BlockId next_block_ = 0;
+};
+
+}  // namespace skipserve::testing

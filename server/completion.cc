@@ -1,0 +1,201 @@
+// See the header. A call's events pass through one Call, which holds them back until all choices
+// are accepted, counts, and hands them on.
+#include "server/completion.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <utility>
+#include <variant>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
+#include "server/log.h"
+#include "server/prompt.h"
+#include "server/status.h"
+
+namespace skipserve {
+namespace {
+
+constexpr int kMaxChoices = 128;
+
+// What the log and the metrics get to know of a call.
+struct Tally {
+  absl::Status status;  // the first that is not OK
+  int64_t prompt_tokens = 0;
+  int64_t completion_tokens = 0;
+  absl::Duration ttft = absl::InfiniteDuration();  // of the first answer to start
+  std::string skip_level;
+  double skip_ratio = 0;
+
+  void Add(const FinishEvent& event) {
+    if (status.ok()) status = event.status;
+    completion_tokens += event.report.completion_tokens;
+    if (event.report.completion_tokens > 0) ttft = std::min(ttft, event.report.ttft);
+    if (skip_level.empty()) {
+      skip_level = event.report.skip_level;
+      skip_ratio = event.report.skip_ratio;
+    }
+  }
+};
+
+void CountAndLog(Metrics& metrics, const CompletionContext& context, const Tally& tally,
+                 absl::Duration total) {
+  metrics.CallEnded(context.endpoint, tally.status, total);
+  nlohmann::ordered_json line = {{"event", "request"},
+                                 {"id", context.id},
+                                 {"endpoint", context.endpoint},
+                                 {"outcome", std::string(OutcomeLabel(tally.status))},
+                                 {"prompt_tokens", tally.prompt_tokens},
+                                 {"completion_tokens", tally.completion_tokens}};
+  if (tally.ttft != absl::InfiniteDuration()) {
+    line["ttft_seconds"] = absl::ToDoubleSeconds(tally.ttft);
+  }
+  line["total_seconds"] = absl::ToDoubleSeconds(total);
+  line["skip_level"] = tally.skip_level;
+  line["skip_ratio"] = tally.skip_ratio;
+  const bool ours = OutcomeLabel(tally.status) == "error";
+  // Only our own failures are explained: a client's mistake may quote its input.
+  if (ours) line["error"] = std::string(tally.status.message());
+  LogEvent(ours ? spdlog::level::err : spdlog::level::info, line);
+}
+
+class Call {
+ public:
+  Call(Metrics& metrics, CompletionContext context, int n, int64_t prompt_tokens,
+       std::shared_ptr<CompletionListener> listener)
+      : metrics_(metrics),
+        context_(std::move(context)),
+        started_(absl::Now()),
+        listener_(std::move(listener)),
+        running_(n),
+        last_token_(n, absl::InfinitePast()) {
+    tally_.prompt_tokens = prompt_tokens;
+  }
+
+  // Every choice was accepted: what was held back goes out, in its order.
+  void Release() {
+    absl::MutexLock lock(&mutex_);
+    phase_ = Phase::kLive;
+    metrics_.PromptRead(tally_.prompt_tokens);
+    for (Held& held : held_) Forward(held.choice, std::move(held.event));
+    held_.clear();
+  }
+
+  // A choice was refused: nothing reaches the listener, whatever the others still do.
+  void Refuse(const absl::Status& status) {
+    absl::MutexLock lock(&mutex_);
+    phase_ = Phase::kRefused;
+    held_.clear();
+    listener_.reset();
+    tally_.status = status;
+    CountAndLog(metrics_, context_, tally_, absl::Now() - started_);
+  }
+
+  void Take(int choice, std::variant<TokenEvent, FinishEvent> event) {
+    absl::MutexLock lock(&mutex_);
+    if (phase_ == Phase::kRefused) return;
+    if (std::holds_alternative<TokenEvent>(event)) {
+      const absl::Time now = absl::Now();
+      if (last_token_[choice] != absl::InfinitePast()) metrics_.TokenGap(now - last_token_[choice]);
+      last_token_[choice] = now;
+    }
+    if (phase_ == Phase::kStarting) {
+      held_.push_back({choice, std::move(event)});
+    } else {
+      Forward(choice, std::move(event));
+    }
+  }
+
+ private:
+  enum class Phase { kStarting, kLive, kRefused };
+  struct Held {
+    int choice;
+    std::variant<TokenEvent, FinishEvent> event;
+  };
+
+  void Forward(int choice, std::variant<TokenEvent, FinishEvent> event)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (auto* token = std::get_if<TokenEvent>(&event)) {
+      listener_->OnToken(choice, std::move(*token));
+      return;
+    }
+    FinishEvent& finish = std::get<FinishEvent>(event);
+    tally_.Add(finish);
+    metrics_.AnswerEnded(finish.report);
+    // Counted first: who has seen a call end finds it in the metrics.
+    const bool last = --running_ == 0;
+    if (last) CountAndLog(metrics_, context_, tally_, absl::Now() - started_);
+    listener_->OnFinish(choice, std::move(finish));
+    if (last) listener_.reset();
+  }
+
+  Metrics& metrics_;
+  const CompletionContext context_;
+  const absl::Time started_;
+  absl::Mutex mutex_;
+  Phase phase_ ABSL_GUARDED_BY(mutex_) = Phase::kStarting;
+  std::vector<Held> held_ ABSL_GUARDED_BY(mutex_);
+  std::shared_ptr<CompletionListener> listener_ ABSL_GUARDED_BY(mutex_);
+  Tally tally_ ABSL_GUARDED_BY(mutex_);
+  int running_ ABSL_GUARDED_BY(mutex_);
+  std::vector<absl::Time> last_token_ ABSL_GUARDED_BY(mutex_);
+};
+
+class ChoiceSink : public ResponseSink {
+ public:
+  ChoiceSink(std::shared_ptr<Call> call, int choice) : call_(std::move(call)), choice_(choice) {}
+  void OnToken(TokenEvent event) override { call_->Take(choice_, std::move(event)); }
+  void OnFinish(FinishEvent event) override { call_->Take(choice_, std::move(event)); }
+
+ private:
+  const std::shared_ptr<Call> call_;
+  const int choice_;
+};
+
+absl::Status CheckCall(const Engine& engine, const GenerateRequest& request, int n) {
+  if (n < 1 || n > kMaxChoices) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("n must be from 1 to ", kMaxChoices, "; it is ", n));
+  }
+  return CheckContext(engine.info(), static_cast<int64_t>(request.prompt.size()),
+                      request.stop.max_tokens);
+}
+
+}  // namespace
+
+absl::StatusOr<std::shared_ptr<Completion>> Completion::Start(
+    Engine& engine, Metrics& metrics, GenerateRequest request, int n, CompletionContext context,
+    std::shared_ptr<CompletionListener> listener) {
+  const auto prompt_tokens = static_cast<int64_t>(request.prompt.size());
+  auto call = std::make_shared<Call>(metrics, std::move(context), std::max(n, 0), prompt_tokens,
+                                     std::move(listener));
+  std::shared_ptr<Completion> completion(new Completion());
+  completion->engine_ = &engine;
+  absl::Status status = CheckCall(engine, request, n);
+  for (int choice = 0; status.ok() && choice < n; ++choice) {
+    const bool last = choice == n - 1;
+    GenerateRequest copy = last ? std::move(request) : request;
+    copy.sampling.choice = static_cast<uint32_t>(choice);
+    auto id = engine.Submit(std::move(copy), std::make_shared<ChoiceSink>(call, choice));
+    if (id.ok()) {
+      completion->ids_.push_back(*id);
+    } else {
+      status = id.status();
+    }
+  }
+  if (!status.ok()) {
+    call->Refuse(status);
+    completion->Cancel();
+    return status;
+  }
+  call->Release();
+  return completion;
+}
+
+void Completion::Cancel() {
+  for (const RequestId id : ids_) engine_->Cancel(id);
+}
+
+}  // namespace skipserve

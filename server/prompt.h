@@ -1,0 +1,37 @@
+// What a client asks about, as the token ids the engine reads: the rules for BOS, special tokens
+// and lengths that both front ends share. Pure functions of the engine's tokenizer, template and
+// limits.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "engine/engine.h"
+
+namespace skipserve {
+
+// Every error is INVALID_ARGUMENT. BOS goes first where the model wants one and the text does not
+// start with it.
+
+// Raw text: special tokens written in it are recognised, since whoever sends raw text writes the
+// template.
+absl::StatusOr<std::vector<int32_t>> PromptFromText(const Engine& engine, absl::string_view text);
+
+// Through the model's chat template, up to where the assistant speaks. Text of messages never
+// becomes a special token.
+absl::StatusOr<std::vector<int32_t>> PromptFromChat(const Engine& engine,
+                                                    absl::Span<const ChatMessage> messages);
+
+// Taken as they are, once each is known to be in the vocabulary; no BOS is added.
+absl::StatusOr<std::vector<int32_t>> PromptFromIds(const Engine& engine,
+                                                   absl::Span<const int32_t> ids);
+
+// Whether prompt and answer fit the context, with the numbers. `max_tokens` 0: the engine's
+// default, which gives way. The functions above have checked it for one token of answer.
+absl::Status CheckContext(const ModelInfo& info, int64_t prompt_tokens, int64_t max_tokens);
+
+}  // namespace skipserve

@@ -1,0 +1,153 @@
+// The paged KV cache and causal attention over it, cut into tasks: long segments by blocks of
+// queries, short ones by splits of the cache.
+#include <algorithm>
+#include <cassert>
+#include <vector>
+
+#include "kernels/cpu/cpu_ops.h"
+#include "kernels/cpu/decode_attention.h"
+#include "kernels/cpu/prefill_attention.h"
+#include "kernels/cpu/row_kernels.h"
+#include "kernels/kv_slot.h"
+
+namespace skipserve::cpu {
+namespace {
+
+// A tile of the prefill kernel computes as many columns as it has lanes, used or not; below this
+// many rows reading the cache row by row is faster.
+constexpr int64_t kMaxDecodeSegmentRows = 4;
+
+constexpr int64_t kTaskPanels = 16;     // of queries that share one pass over K and V, at most
+constexpr int64_t kTasksPerThread = 8;  // so that the threads end together
+
+constexpr int64_t kPartialFloats = 8 * 1024 * 1024;  // of split results held at once
+
+void StoreVector(const float* from, std::byte* to, const KvLayout& layout) {
+  if (layout.dtype == DType::kF32) {
+    std::copy_n(from, layout.head_dim, reinterpret_cast<float*>(to));
+  } else {
+    RoundToBf16(from, layout.head_dim, reinterpret_cast<uint16_t*>(to));
+  }
+}
+
+}  // namespace
+
+void CpuOps::KvWrite(TensorView k, TensorView v, absl::Span<const KvSegment> segments,
+                     const KvPool& pool) {
+  const KvLayout& layout = pool.layout;
+  assert(k.cols == layout.kv_heads * layout.head_dim && v.cols == k.cols);
+  for (const KvSegment& s : segments) {
+    ForRows(s.row_count, 2 * k.cols, [&](int64_t i) {
+      const int64_t token = s.kv_len - s.row_count + i;
+      for (int64_t h = 0; h < layout.kv_heads; ++h) {
+        const int64_t col = h * layout.head_dim;
+        StoreVector(k.data + (s.row_begin + i) * k.stride + col, KvSlot(pool, s, token, h, false),
+                    layout);
+        StoreVector(v.data + (s.row_begin + i) * v.stride + col, KvSlot(pool, s, token, h, true),
+                    layout);
+      }
+    });
+  }
+}
+
+void CpuOps::Attention(TensorView q, absl::Span<const KvSegment> segments, const KvPool& pool,
+                       TensorView out) {
+  assert(pool.layout.head_dim % 8 == 0);
+  assert(q.cols % (pool.layout.kv_heads * pool.layout.head_dim) == 0 && out.cols == q.cols);
+  std::vector<KvSegment> few, many;
+  for (const KvSegment& s : segments) {
+    if (s.row_count == 0) continue;
+    (s.row_count <= kMaxDecodeSegmentRows ? few : many).push_back(s);
+  }
+  Prefill(q, many, pool, out);
+  Decode(q, few, pool, out);
+}
+
+void CpuOps::Prefill(TensorView q, absl::Span<const KvSegment> segments, const KvPool& pool,
+                     TensorView out) {
+  if (segments.empty()) return;
+  const int64_t group = q.cols / pool.layout.head_dim / pool.layout.kv_heads;
+  int64_t total_rows = 0;
+  for (const KvSegment& s : segments) total_rows += s.row_count;
+  const int64_t columns = total_rows * group * pool.layout.kv_heads;
+  const int64_t panels = std::clamp<int64_t>(
+      columns / (PrefillTileColumns() * kTasksPerThread * pool_.threads()), 1, kTaskPanels);
+  const int64_t rows = std::max<int64_t>(1, panels * PrefillTileColumns() / group);
+
+  std::vector<PrefillTask> tasks;
+  for (const KvSegment& s : segments) {
+    for (int64_t h = 0; h < pool.layout.kv_heads; ++h) {
+      for (int64_t row = 0; row < s.row_count; row += rows) {
+        tasks.push_back({&s, h, row, std::min(rows, s.row_count - row)});
+      }
+    }
+  }
+  const auto cost = [](const PrefillTask& t) {
+    return t.num_rows * (t.segment->kv_len - t.segment->row_count + t.first_row + t.num_rows);
+  };
+  std::stable_sort(tasks.begin(), tasks.end(), [&](const PrefillTask& a, const PrefillTask& b) {
+    return cost(a) > cost(b);  // the longest first, or the last one keeps everybody waiting
+  });
+  pool_.ParallelFor(static_cast<int64_t>(tasks.size()), [&](int64_t i, int thread) {
+    void* scratch =
+        scratch_[thread].Bytes(PrefillScratchBytes(tasks[i].num_rows, group, pool.layout));
+    PrefillAttention(tasks[i], q, group, pool, scratch, out);
+  });
+}
+
+void CpuOps::Decode(TensorView q, absl::Span<const KvSegment> segments, const KvPool& pool,
+                    TensorView out) {
+  const int64_t dim = pool.layout.head_dim;
+  const int64_t kv_heads = pool.layout.kv_heads;
+  const int64_t group = q.cols / dim / kv_heads;
+  const int64_t partial = DecodePartialFloats(dim);
+  struct Task {
+    const KvSegment* segment;
+    int64_t kv_head;
+    int64_t split;
+    int64_t splits;
+    float* partials;  // [row_count * group, splits, partial] of this segment and KV head
+  };
+  std::vector<Task> splits, merges;
+  for (size_t next = 0; next < segments.size();) {
+    // As many segments at once as their partial results have room for, one at least.
+    const size_t first = next;
+    int64_t floats = 0;
+    const auto need = [&](const KvSegment& s) {
+      const int64_t num_splits = (s.kv_len + kDecodeSplit - 1) / kDecodeSplit;
+      return s.row_count * group * kv_heads * num_splits * partial;
+    };
+    do {
+      floats += need(segments[next++]);
+    } while (next < segments.size() && floats + need(segments[next]) <= kPartialFloats);
+
+    float* base = shared_.Floats(floats);
+    splits.clear();
+    merges.clear();
+    for (const KvSegment& s : segments.subspan(first, next - first)) {
+      const int64_t num_splits = (s.kv_len + kDecodeSplit - 1) / kDecodeSplit;
+      for (int64_t h = 0; h < kv_heads; ++h) {
+        for (int64_t i = 0; i < num_splits; ++i) splits.push_back({&s, h, i, num_splits, base});
+        merges.push_back({&s, h, 0, num_splits, base});
+        base += s.row_count * group * num_splits * partial;
+      }
+    }
+    pool_.ParallelFor(static_cast<int64_t>(splits.size()), [&](int64_t i, int) {
+      const Task& t = splits[i];
+      DecodeSplit(*t.segment, t.kv_head, t.split, q, group, pool, t.partials + t.split * partial,
+                  t.splits * partial);
+    });
+    ForRows(static_cast<int64_t>(merges.size()), merges.front().splits * group * partial,
+            [&](int64_t i) {
+              const Task& t = merges[i];
+              for (int64_t query = 0; query < t.segment->row_count * group; ++query) {
+                const int64_t row = t.segment->row_begin + query / group;
+                const int64_t head = t.kv_head * group + query % group;
+                MergeSplits(t.partials + query * t.splits * partial, t.splits, partial, dim,
+                            out.data + row * out.stride + head * dim);
+              }
+            });
+  }
+}
+
+}  // namespace skipserve::cpu

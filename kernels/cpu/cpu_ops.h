@@ -1,0 +1,105 @@
+// The production backend on the host: cuts each operation into tasks for its thread pool and hands
+// them to the kernels beside it, which know no threads. One operation runs at a time; not
+// thread-safe.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kernels/cpu/packed_gemm.h"
+#include "kernels/cpu/scratch.h"
+#include "kernels/cpu/thread_pool.h"
+#include "kernels/ops.h"
+
+namespace skipserve::cpu {
+
+// Row-major values of `dtype`, and a packed copy where the machine has a faster product for it.
+class CpuWeight : public Weight {
+ public:
+  CpuWeight(int64_t out_features, int64_t in_features, DType dtype, Buffer values,
+            std::unique_ptr<PackedGemm> packed)
+      : out_features_(out_features),
+        in_features_(in_features),
+        dtype_(dtype),
+        values_(std::move(values)),
+        packed_(std::move(packed)) {}
+
+  int64_t out_features() const override { return out_features_; }
+  int64_t in_features() const override { return in_features_; }
+  size_t bytes() const override { return values_.bytes() + (packed_ ? packed_->bytes() : 0); }
+  DType dtype() const { return dtype_; }
+  const void* values() const { return values_.data(); }
+  const PackedGemm* packed() const { return packed_.get(); }
+
+ private:
+  int64_t out_features_;
+  int64_t in_features_;
+  DType dtype_;
+  Buffer values_;
+  std::unique_ptr<PackedGemm> packed_;
+};
+
+class CpuOps : public Ops {
+ public:
+  explicit CpuOps(int threads) : pool_(threads), scratch_(pool_.threads()) {}
+
+  std::string name() const override { return "cpu"; }
+
+  // memory.cc
+  absl::StatusOr<Buffer> Allocate(size_t bytes) override;
+  void Upload(const void* host, void* device, size_t bytes) override;
+  void Download(const void* device, void* host, size_t bytes) override;
+  absl::StatusOr<std::unique_ptr<Weight>> LoadWeight(const WeightSource& source,
+                                                     DType dtype) override;
+
+  // decoder.cc
+  void Embed(const Weight& table, IndexView ids, TensorView out) override;
+  void RmsNorm(TensorView x, IndexView rows, TensorView gain, float eps, TensorView out) override;
+  void MatMul(TensorView a, const Weight& w, TensorView out) override;
+  void AddBias(TensorView x, TensorView bias) override;
+  void Rope(TensorView x, IndexView positions, const RopeTable& table, int32_t head_dim) override;
+  void SwiGlu(TensorView gate_up, TensorView out) override;
+  void AddRows(TensorView x, IndexView rows, TensorView delta) override;
+  void GatherRows(TensorView x, IndexView rows, TensorView out) override;
+  void GatherIndex(IndexView values, IndexView rows, int32_t* out) override;
+
+  // attention.cc
+  void KvWrite(TensorView k, TensorView v, absl::Span<const KvSegment> segments,
+               const KvPool& pool) override;
+  void Attention(TensorView q, absl::Span<const KvSegment> segments, const KvPool& pool,
+                 TensorView out) override;
+
+  // skipping.cc
+  void ProbeScores(TensorView q, TensorView k, const ProbeParams& params, float* scores) override;
+  void RowDotSqrt(TensorView a, TensorView b, float* out) override;
+  void Multiply(const float* a, const float* b, int64_t n, float* out) override;
+  void SelectTop(const float* scores, int64_t n, int64_t count, int64_t always_head,
+                 int64_t always_tail, int32_t* rows_out) override;
+
+ private:
+  // Calls fn(row) for each row; `work` is what a row costs, in vector-friendly element operations.
+  // Runs on the calling thread where all of it costs less than waking the others.
+  template <class Fn>
+  void ForRows(int64_t rows, int64_t work, Fn fn) {
+    constexpr int64_t kTaskWork = 16 * 1024;  // a few microseconds
+    const int64_t per_task = std::max<int64_t>(1, kTaskWork / std::max<int64_t>(work, 1));
+    pool_.ParallelFor((rows + per_task - 1) / per_task, [&](int64_t task, int) {
+      const int64_t end = std::min(rows, (task + 1) * per_task);
+      for (int64_t row = task * per_task; row < end; ++row) fn(row);
+    });
+  }
+
+  void Prefill(TensorView q, absl::Span<const KvSegment> segments, const KvPool& pool,
+               TensorView out);
+  void Decode(TensorView q, absl::Span<const KvSegment> segments, const KvPool& pool,
+              TensorView out);
+
+  ThreadPool pool_;
+  std::vector<Scratch> scratch_;  // one per thread
+  Scratch shared_;                // of the calling thread, for all to read
+  std::vector<uint32_t> keys_;
+};
+
+}  // namespace skipserve::cpu

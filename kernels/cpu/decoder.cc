@@ -1,0 +1,102 @@
+// The decoder's row-wise operations and its matrix product, cut into tasks.
+#include <algorithm>
+#include <cassert>
+
+#include "kernels/cpu/cpu_ops.h"
+#include "kernels/cpu/gemm.h"
+#include "kernels/cpu/gemv.h"
+#include "kernels/cpu/row_kernels.h"
+
+namespace skipserve::cpu {
+namespace {
+
+float* Row(TensorView x, int64_t row) {
+  assert(row >= 0 && row < x.rows);
+  return x.data + row * x.stride;
+}
+
+int64_t RowAt(IndexView rows, int64_t i) { return rows.empty() ? i : rows.data[i]; }
+
+}  // namespace
+
+void CpuOps::Embed(const Weight& table, IndexView ids, TensorView out) {
+  const auto& w = static_cast<const CpuWeight&>(table);
+  assert(out.rows == ids.size && out.cols == w.in_features());
+  ForRows(ids.size, out.cols, [&](int64_t i) {
+    assert(ids.data[i] >= 0 && ids.data[i] < w.out_features());
+    const int64_t at = ids.data[i] * w.in_features();
+    if (w.dtype() == DType::kF32) {
+      std::copy_n(static_cast<const float*>(w.values()) + at, out.cols, Row(out, i));
+    } else {
+      ExpandBf16(static_cast<const uint16_t*>(w.values()) + at, out.cols, Row(out, i));
+    }
+  });
+}
+
+void CpuOps::RmsNorm(TensorView x, IndexView rows, TensorView gain, float eps, TensorView out) {
+  assert(gain.cols == x.cols && out.cols == x.cols);
+  ForRows(out.rows, 2 * x.cols, [&](int64_t i) {
+    RmsNormRow(Row(x, RowAt(rows, i)), gain.data, x.cols, eps, Row(out, i));
+  });
+}
+
+void CpuOps::MatMul(TensorView a, const Weight& weight, TensorView out) {
+  const auto& w = static_cast<const CpuWeight&>(weight);
+  assert(a.cols == w.in_features() && out.cols == w.out_features() && out.rows == a.rows);
+  if (a.rows == 0 || out.cols == 0) return;
+  if (a.rows > kMaxDecodeRows) {
+    if (w.packed() != nullptr && w.packed()->Run(a, out, pool_, scratch_)) return;
+    Gemm(a, w.values(), w.dtype(), out, pool_, scratch_);
+    return;
+  }
+  constexpr int64_t kTaskBytes =
+      48 * 1024;  // of weights: enough tasks to share, few enough to claim cheaply
+  const int64_t group_bytes = kGemvGroup * std::max<int64_t>(1, a.cols) * DTypeBytes(w.dtype());
+  const int64_t columns = std::max<int64_t>(1, kTaskBytes / group_bytes) * kGemvGroup;
+  pool_.ParallelFor((out.cols + columns - 1) / columns, [&](int64_t task, int) {
+    const int64_t begin = task * columns;
+    Gemv(a, w.values(), w.dtype(), begin, std::min(out.cols, begin + columns), out);
+  });
+}
+
+void CpuOps::AddBias(TensorView x, TensorView bias) {
+  assert(bias.cols == x.cols);
+  ForRows(x.rows, x.cols, [&](int64_t i) { AddRow(Row(x, i), bias.data, x.cols); });
+}
+
+void CpuOps::Rope(TensorView x, IndexView positions, const RopeTable& table, int32_t head_dim) {
+  assert(positions.size == x.rows && x.cols % head_dim == 0);
+  ForRows(x.rows, 2 * x.cols, [&](int64_t i) {
+    const int64_t at = positions.data[i];
+    RopeRow(Row(x, i), x.cols / head_dim, head_dim / 2, Row(table.cos, at), Row(table.sin, at));
+  });
+}
+
+void CpuOps::SwiGlu(TensorView gate_up, TensorView out) {
+  assert(gate_up.cols == 2 * out.cols && gate_up.rows == out.rows);
+  ForRows(out.rows, 8 * out.cols, [&](int64_t i) {
+    const float* gate = Row(gate_up, i);
+    SwiGluRow(gate, gate + out.cols, out.cols, Row(out, i));
+  });
+}
+
+void CpuOps::AddRows(TensorView x, IndexView rows, TensorView delta) {
+  assert(delta.cols == x.cols);
+  ForRows(delta.rows, x.cols,
+          [&](int64_t i) { AddRow(Row(x, RowAt(rows, i)), Row(delta, i), x.cols); });
+}
+
+void CpuOps::GatherRows(TensorView x, IndexView rows, TensorView out) {
+  assert(out.rows == rows.size && out.cols == x.cols);
+  ForRows(rows.size, x.cols,
+          [&](int64_t i) { std::copy_n(Row(x, rows.data[i]), x.cols, Row(out, i)); });
+}
+
+void CpuOps::GatherIndex(IndexView values, IndexView rows, int32_t* out) {
+  for (int64_t i = 0; i < rows.size; ++i) {
+    assert(rows.data[i] >= 0 && rows.data[i] < values.size);
+    out[i] = values.data[rows.data[i]];
+  }
+}
+
+}  // namespace skipserve::cpu

@@ -1,0 +1,60 @@
+// Memory and weights of the CPU backend.
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "kernels/cpu/cpu_ops.h"
+#include "kernels/cpu/row_kernels.h"
+#include "kernels/host_memory.h"
+#include "oneapi/dnnl/dnnl.hpp"
+
+namespace skipserve {
+namespace cpu {
+
+absl::StatusOr<Buffer> CpuOps::Allocate(size_t bytes) { return AllocateHost(bytes); }
+
+void CpuOps::Upload(const void* host, void* device, size_t bytes) {
+  if (bytes > 0) std::memcpy(device, host, bytes);
+}
+
+void CpuOps::Download(const void* device, void* host, size_t bytes) {
+  if (bytes > 0) std::memcpy(host, device, bytes);
+}
+
+absl::StatusOr<std::unique_ptr<Weight>> CpuOps::LoadWeight(const WeightSource& source,
+                                                           DType dtype) {
+  const int64_t n = source.out_features;
+  const int64_t k = source.in_features;
+  absl::StatusOr<Buffer> values = AllocateHost(n * k * DTypeBytes(dtype));
+  if (!values.ok()) return values.status();
+  constexpr int64_t kTaskFloats = 64 * 1024;
+  const int64_t rows = std::max<int64_t>(1, kTaskFloats / std::max<int64_t>(k, 1));
+  pool_.ParallelFor(k == 0 ? 0 : (n + rows - 1) / rows, [&](int64_t task, int thread) {
+    const int64_t begin = task * rows;
+    const int64_t count = std::min(rows, n - begin);
+    if (dtype == DType::kF32) {
+      source.read(begin, count, values->f32() + begin * k);
+    } else {
+      float* read = scratch_[thread].Floats(count * k);
+      source.read(begin, count, read);
+      RoundToBf16(read, count * k, static_cast<uint16_t*>(values->data()) + begin * k);
+    }
+  });
+  std::unique_ptr<PackedGemm> packed;
+  if (dtype == DType::kBF16 && CpuHasFastBf16()) {
+    packed = PackedGemm::Make(values->data(), n, k, dtype);
+  }
+  return std::make_unique<CpuWeight>(n, k, dtype, *std::move(values), std::move(packed));
+}
+
+}  // namespace cpu
+
+std::unique_ptr<Ops> MakeCpuOps(int threads) { return std::make_unique<cpu::CpuOps>(threads); }
+
+bool CpuHasFastBf16() {
+  const int isa = static_cast<int>(dnnl::get_effective_cpu_isa());
+  const int bf16 = static_cast<int>(dnnl::cpu_isa::avx512_core_bf16);
+  return (isa & bf16) == bf16;
+}
+
+}  // namespace skipserve

@@ -1,0 +1,127 @@
+#include "kernels/cpu/packed_gemm.h"
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstring>
+#include <utility>
+
+#include "kernels/cpu/gemm.h"
+#include "kernels/cpu/row_kernels.h"
+#include "kernels/host_memory.h"
+#include "oneapi/dnnl/dnnl.hpp"
+
+namespace skipserve::cpu {
+namespace {
+
+using dnnl::memory;
+
+// The only row counts that primitives are made for, so that a new prompt length compiles nothing.
+constexpr std::array<int64_t, 2> kTileRows = {32, 128};
+
+size_t RoundUp(size_t bytes) { return (bytes + 63) / 64 * 64; }
+
+class DnnlPackedGemm : public PackedGemm {
+ public:
+  DnnlPackedGemm(const void* w, int64_t n, int64_t k, DType dtype)
+      : n_(n), k_(k), dtype_(dtype), engine_(dnnl::engine::kind::cpu, 0) {
+    const auto type = dtype == DType::kBF16 ? memory::data_type::bf16 : memory::data_type::f32;
+    dnnl::primitive_attr attr;
+    attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);  // threads share the primitives
+    memory::desc weights({k, n}, type, memory::format_tag::any);
+    for (size_t i = kTileRows.size(); i-- > 0;) {
+      const memory::desc src({kTileRows[i], k}, type, memory::format_tag::ab);
+      const memory::desc dst({kTileRows[i], n}, memory::data_type::f32, memory::format_tag::ab);
+      const dnnl::matmul::primitive_desc pd(dnnl::matmul::desc(src, weights, dst), attr, engine_);
+      weights = pd.weights_desc();  // the largest tile's choice of layout holds for all
+      tiles_[i] = {src, dst, pd.scratchpad_desc(), dnnl::matmul(pd)};
+    }
+    absl::StatusOr<Buffer> packed = AllocateHost(weights.get_size());
+    if (!packed.ok()) throw dnnl::error(dnnl_out_of_memory, "no memory for packed weights");
+    packed_ = *std::move(packed);
+    weights_ = memory(weights, engine_, packed_.data());
+    memory plain({{k, n}, type, memory::format_tag::ba}, engine_, const_cast<void*>(w));
+    dnnl::stream stream(engine_);
+    dnnl::reorder(plain, weights_).execute(stream, plain, weights_);
+    stream.wait();
+  }
+
+  size_t bytes() const override { return packed_.bytes(); }
+
+  bool Run(TensorView a, TensorView out, ThreadPool& pool,
+           std::vector<Scratch>& scratch) const override {
+    const size_t which = a.rows >= kTileRows[1] * pool.threads() ? 1 : 0;
+    const int64_t rows = kTileRows[which];
+    std::atomic<bool> ok{true};
+    pool.ParallelFor((a.rows + rows - 1) / rows, [&](int64_t task, int thread) {
+      KeepDnnlOnThisThread();
+      const int64_t begin = task * rows;
+      const int64_t count = std::min(rows, a.rows - begin);
+      try {
+        RunTile(tiles_[which], a.Rows(begin, count), out.Rows(begin, count), scratch[thread]);
+      } catch (const dnnl::error&) {
+        ok = false;
+      }
+    });
+    return ok;
+  }
+
+ private:
+  struct Tile {
+    memory::desc src;
+    memory::desc dst;
+    memory::desc scratchpad;
+    dnnl::matmul primitive;
+  };
+
+  void RunTile(const Tile& tile, TensorView a, TensorView out, Scratch& scratch) const {
+    const size_t src_bytes = RoundUp(tile.src.get_size());
+    const size_t dst_bytes = RoundUp(tile.dst.get_size());
+    auto* work =
+        static_cast<std::byte*>(scratch.Bytes(src_bytes + dst_bytes + tile.scratchpad.get_size()));
+    std::memset(work, 0, src_bytes);  // rows past the last are zeros
+    for (int64_t i = 0; i < a.rows; ++i) {
+      const float* from = a.data + i * a.stride;
+      if (dtype_ == DType::kBF16) {
+        RoundToBf16(from, k_, reinterpret_cast<uint16_t*>(work) + i * k_);
+      } else {
+        std::copy_n(from, k_, reinterpret_cast<float*>(work) + i * k_);
+      }
+    }
+    const bool direct = a.rows == tile.dst.dims()[0] && out.stride == n_;
+    float* result = direct ? out.data : reinterpret_cast<float*>(work + src_bytes);
+    dnnl::stream stream(engine_);
+    tile.primitive.execute(
+        stream,
+        {{DNNL_ARG_SRC, memory(tile.src, engine_, work)},
+         {DNNL_ARG_WEIGHTS, weights_},
+         {DNNL_ARG_DST, memory(tile.dst, engine_, result)},
+         {DNNL_ARG_SCRATCHPAD, memory(tile.scratchpad, engine_, work + src_bytes + dst_bytes)}});
+    stream.wait();
+    if (direct) return;
+    for (int64_t i = 0; i < out.rows; ++i)
+      std::copy_n(result + i * n_, n_, out.data + i * out.stride);
+  }
+
+  int64_t n_;
+  int64_t k_;
+  DType dtype_;
+  dnnl::engine engine_;
+  std::array<Tile, kTileRows.size()> tiles_;
+  Buffer packed_;
+  memory weights_;
+};
+
+}  // namespace
+
+std::unique_ptr<PackedGemm> PackedGemm::Make(const void* w, int64_t n, int64_t k, DType dtype) {
+  if (n == 0 || k == 0) return nullptr;
+  KeepDnnlOnThisThread();
+  try {
+    return std::make_unique<DnnlPackedGemm>(w, n, k, dtype);
+  } catch (const dnnl::error&) {
+    return nullptr;
+  }
+}
+
+}  // namespace skipserve::cpu

@@ -1,0 +1,316 @@
+// The paged cache and attention over it: CPU against reference, and the equalities that batching
+// and paging promise.
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "kernels/bf16.h"
+#include "tests/kernels/support.h"
+
+namespace skipserve::testing {
+namespace {
+
+struct Shape {
+  int64_t heads;
+  int64_t kv_heads;
+  int64_t head_dim;
+  int64_t block_tokens;
+  DType dtype;
+};
+
+KvLayout LayoutOf(const Shape& s) {
+  return {s.dtype, static_cast<int32_t>(s.block_tokens), static_cast<int32_t>(s.kv_heads),
+          static_cast<int32_t>(s.head_dim)};
+}
+
+// The rows of one sequence in a batch.
+struct Rows {
+  int64_t count;
+  int64_t kv_len;
+};
+
+std::vector<PagedCache::Sequence> RandomSequences(const Shape& s, const std::vector<Rows>& batch,
+                                                  uint32_t seed) {
+  std::vector<PagedCache::Sequence> sequences;
+  for (const Rows& r : batch) {
+    const int64_t cols = s.kv_heads * s.head_dim;
+    sequences.push_back({Random(r.kv_len, cols, seed), Random(r.kv_len, cols, seed + 1)});
+    seed += 2;
+  }
+  return sequences;
+}
+
+Matrix Attend(Ops& ops, const PagedCache& cache, const Matrix& q,
+              const std::vector<KvSegment>& segments, int64_t padding = 0) {
+  const Device in(ops, q, padding);
+  const Device out = Device::Empty(ops, q.rows, q.cols, padding);
+  ops.Attention(in.view(), segments, cache.pool(), out.view());
+  return out.Get();
+}
+
+std::vector<KvSegment> Segments(const PagedCache& cache, const std::vector<Rows>& batch) {
+  std::vector<KvSegment> segments;
+  int64_t row = 0;
+  for (size_t i = 0; i < batch.size(); ++i) {
+    segments.push_back(cache.Segment(i, row, batch[i].count, batch[i].kv_len));
+    row += batch[i].count;
+  }
+  return segments;
+}
+
+int64_t TotalRows(const std::vector<Rows>& batch) {
+  int64_t rows = 0;
+  for (const Rows& r : batch) rows += r.count;
+  return rows;
+}
+
+Matrix Slice(const Matrix& m, int64_t begin, int64_t count) {
+  Matrix out(count, m.cols);
+  std::copy_n(m.row(begin), count * m.cols, out.values.begin());
+  return out;
+}
+
+// A score errs by (d + 4) roundings of |q| |k| / sqrt(d) in each backend, a weight by twice that
+// (largest score and own) and its exponential; n weights are summed; a result is a mean of V with
+// these weights.
+double Tolerance(const Shape& s, const Matrix& q,
+                 const std::vector<PagedCache::Sequence>& sequences) {
+  double k_norm = 0.0, v_max = 0.0;
+  int64_t n = 0;
+  for (const auto& seq : sequences) {
+    k_norm = std::max(k_norm, MaxRowNorm(seq.k, s.head_dim));
+    for (const float x : seq.v.values) v_max = std::max(v_max, std::abs(double{x}));
+    n = std::max(n, seq.k.rows);
+  }
+  const double score =
+      (s.head_dim + 4) * kUnit * MaxRowNorm(q, s.head_dim) * k_norm / std::sqrt(s.head_dim);
+  // Sums of n weights err by about sqrt(n) roundings, n at worst; 2 sqrt(n) is never reached by
+  // chance.
+  return 2 * (2 * score + (8 + 2 * std::sqrt(n)) * kUnit) * v_max;
+}
+
+TEST(Attention, MatchesReference) {
+  const std::vector<std::vector<Rows>> batches = {
+      {{1, 1}},
+      {{1, 700}},
+      {{37, 37}},
+      {{130, 391}},
+      {{5, 5}, {1, 300}, {0, 9}, {3, 258}, {1, 1}, {4, 513}, {70, 140}},
+  };
+  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    for (const Shape& s :
+         {Shape{9, 3, 64, 32, dtype}, Shape{4, 1, 8, 5, dtype}, Shape{2, 2, 40, 16, dtype},
+          Shape{8, 2, 128, 16, dtype}, Shape{1, 1, 16, 1, dtype}, Shape{26, 1, 32, 64, dtype}}) {
+      for (const auto& batch : batches) {
+        SCOPED_TRACE(::testing::Message()
+                     << "heads " << s.heads << " dim " << s.head_dim << " bf16 "
+                     << (dtype == DType::kBF16) << " rows " << batch[0].count);
+        const auto sequences = RandomSequences(s, batch, 5);
+        const Matrix q = Random(TotalRows(batch), s.heads * s.head_dim, 3);
+        const auto reference = MakeReferenceOps();
+        const PagedCache expected_cache(*reference, LayoutOf(s), sequences, false);
+        const Matrix expected =
+            Attend(*reference, expected_cache, q, Segments(expected_cache, batch));
+        const double tolerance = Tolerance(s, q, sequences);
+        ForEachCpu([&](Ops& cpu) {
+          const PagedCache cache(cpu, LayoutOf(s), sequences, true);
+          EXPECT_LE(MaxDifference(Attend(cpu, cache, q, Segments(cache, batch), 3), expected),
+                    tolerance);
+        });
+      }
+    }
+  }
+}
+
+// The same in double precision and with no paging: the reference is not trusted either.
+TEST(Attention, ReferenceMatchesFormula) {
+  const Shape s = {6, 2, 16, 4, DType::kF32};
+  const std::vector<Rows> batch = {{7, 23}};
+  const auto sequences = RandomSequences(s, batch, 8);
+  const Matrix q = Random(7, s.heads * s.head_dim, 9);
+  Matrix expected(q.rows, q.cols);
+  for (int64_t i = 0; i < q.rows; ++i) {
+    for (int64_t h = 0; h < s.heads; ++h) {
+      const int64_t visible = 23 - 7 + i + 1, col = h / 3 * s.head_dim;
+      std::vector<double> weight(visible), sum(s.head_dim);
+      double total = 0.0;
+      for (int64_t t = 0; t < visible; ++t) {
+        double dot = 0.0;
+        for (int64_t j = 0; j < s.head_dim; ++j) {
+          dot += double{q.at(i, h * s.head_dim + j)} * sequences[0].k.at(t, col + j);
+        }
+        weight[t] = std::exp(dot / 4.0);
+        total += weight[t];
+      }
+      for (int64_t t = 0; t < visible; ++t) {
+        for (int64_t j = 0; j < s.head_dim; ++j)
+          sum[j] += weight[t] / total * sequences[0].v.at(t, col + j);
+      }
+      for (int64_t j = 0; j < s.head_dim; ++j)
+        expected.at(i, h * s.head_dim + j) = static_cast<float>(sum[j]);
+    }
+  }
+  const auto reference = MakeReferenceOps();
+  const PagedCache cache(*reference, LayoutOf(s), sequences, true);
+  EXPECT_LE(MaxDifference(Attend(*reference, cache, q, Segments(cache, batch)), expected),
+            Tolerance(s, q, sequences));
+}
+
+// Runs a check on the reference and on every CPU backend.
+void ForEachBackend(const std::function<void(Ops&)>& fn) {
+  const auto reference = MakeReferenceOps();
+  fn(*reference);
+  ForEachCpu(fn);
+}
+
+TEST(Attention, ShuffledBlocksEqualContiguous) {
+  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    const Shape s = {9, 3, 64, 16, dtype};
+    const std::vector<Rows> batch = {{1, 533}, {45, 161}};
+    const auto sequences = RandomSequences(s, batch, 21);
+    const Matrix q = Random(46, s.heads * s.head_dim, 22);
+    ForEachBackend([&](Ops& ops) {
+      const PagedCache straight(ops, LayoutOf(s), sequences, false);
+      const PagedCache shuffled(ops, LayoutOf(s), sequences, true);
+      EXPECT_EQ(Attend(ops, straight, q, Segments(straight, batch)).values,
+                Attend(ops, shuffled, q, Segments(shuffled, batch)).values);
+    });
+  }
+}
+
+TEST(Attention, BatchedEqualsAlone) {
+  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    const Shape s = {9, 3, 64, 32, dtype};
+    const std::vector<Rows> batch = {{1, 600}, {1, 3}, {2, 257}, {33, 100}, {1, 1025}};
+    const auto sequences = RandomSequences(s, batch, 31);
+    const Matrix q = Random(TotalRows(batch), s.heads * s.head_dim, 32);
+    ForEachBackend([&](Ops& ops) {
+      const PagedCache cache(ops, LayoutOf(s), sequences, false);
+      const std::vector<KvSegment> segments = Segments(cache, batch);
+      const Matrix together = Attend(ops, cache, q, segments);
+      for (KvSegment one : segments) {
+        const Matrix rows = Slice(q, one.row_begin, one.row_count);
+        const Matrix expected = Slice(together, one.row_begin, one.row_count);
+        one.row_begin = 0;
+        EXPECT_EQ(Attend(ops, cache, rows, {one}).values, expected.values);
+      }
+    });
+  }
+}
+
+// One long segment in pieces, earlier pieces not seeing later tokens.
+Matrix InChunks(Ops& ops, const PagedCache& cache, const Matrix& q, int64_t kv_len, int64_t chunk) {
+  Matrix out(q.rows, q.cols);
+  for (int64_t begin = 0; begin < q.rows; begin += chunk) {
+    const int64_t count = std::min(chunk, q.rows - begin);
+    const int64_t seen = kv_len - q.rows + begin + count;
+    const Matrix part =
+        Attend(ops, cache, Slice(q, begin, count), {cache.Segment(0, 0, count, seen)});
+    std::copy(part.values.begin(), part.values.end(), out.values.begin() + begin * q.cols);
+  }
+  return out;
+}
+
+TEST(Attention, ChunkedEqualsWhole) {
+  const Shape s = {6, 2, 32, 16, DType::kF32};
+  const auto sequences = RandomSequences(s, {{300, 450}}, 41);
+  const Matrix q = Random(300, s.heads * s.head_dim, 42);
+  const auto reference = MakeReferenceOps();
+  const PagedCache cache(*reference, LayoutOf(s), sequences, false);
+  const Matrix whole = InChunks(*reference, cache, q, 450, 300);
+  EXPECT_EQ(InChunks(*reference, cache, q, 450, 1).values, whole.values);
+  EXPECT_EQ(InChunks(*reference, cache, q, 450, 77).values, whole.values);
+  ForEachCpu([&](Ops& cpu) {  // as long as every chunk is long enough for the prefill kernel
+    const PagedCache cpu_cache(cpu, LayoutOf(s), sequences, false);
+    const Matrix cpu_whole = InChunks(cpu, cpu_cache, q, 450, 300);
+    EXPECT_EQ(InChunks(cpu, cpu_cache, q, 450, 60).values, cpu_whole.values);
+    EXPECT_EQ(InChunks(cpu, cpu_cache, q, 450, 100).values, cpu_whole.values);
+  });
+}
+
+TEST(Attention, ResultDoesNotDependOnThreads) {
+  const Shape s = {9, 3, 64, 32, DType::kF32};
+  const std::vector<Rows> batch = {{1, 1500}, {200, 300}};
+  const auto sequences = RandomSequences(s, batch, 51);
+  const Matrix q = Random(201, s.heads * s.head_dim, 52);
+  std::vector<float> first;
+  for (const int threads : {1, 2, 3, 5}) {
+    const auto ops = MakeCpuOps(threads);
+    const PagedCache cache(*ops, LayoutOf(s), sequences, false);
+    const Matrix out = Attend(*ops, cache, q, Segments(cache, batch));
+    if (first.empty()) first = out.values;
+    EXPECT_EQ(out.values, first);
+  }
+}
+
+// Scores far apart: the largest score changes from block to block and most weights vanish.
+TEST(Attention, LargeScores) {
+  const Shape s = {3, 1, 64, 32, DType::kF32};
+  const std::vector<Rows> batch = {{40, 600}, {1, 600}};
+  auto sequences = RandomSequences(s, batch, 61);
+  const Matrix q = Random(41, s.heads * s.head_dim, 62, 8.0f);
+  const auto reference = MakeReferenceOps();
+  const PagedCache expected_cache(*reference, LayoutOf(s), sequences, false);
+  const Matrix expected = Attend(*reference, expected_cache, q, Segments(expected_cache, batch));
+  ForEachCpu([&](Ops& cpu) {
+    const PagedCache cache(cpu, LayoutOf(s), sequences, false);
+    EXPECT_LE(MaxDifference(Attend(cpu, cache, q, Segments(cache, batch)), expected),
+              Tolerance(s, q, sequences));
+  });
+}
+
+TEST(Attention, BadNumbersDoNoHarm) {
+  const Shape s = {3, 1, 16, 8, DType::kF32};
+  const std::vector<Rows> batch = {{20, 150}, {1, 300}, {1, 40}};
+  auto sequences = RandomSequences(s, batch, 71);
+  Matrix q = Random(22, s.heads * s.head_dim, 72);
+  q.at(0, 0) = std::numeric_limits<float>::quiet_NaN();
+  q.at(1, 0) = std::numeric_limits<float>::infinity();
+  sequences[1].k.at(200, 3) = -std::numeric_limits<float>::infinity();
+  ForEachCpu([&](Ops& cpu) {
+    const PagedCache cache(cpu, LayoutOf(s), sequences, false);
+    const Matrix out = Attend(cpu, cache, q, Segments(cache, batch));
+    EXPECT_TRUE(std::isnan(out.at(0, 0)));
+    EXPECT_TRUE(std::isfinite(out.at(2, 0)));   // a row beside the bad one
+    EXPECT_TRUE(std::isfinite(out.at(21, 0)));  // a sequence beside the bad one
+  });
+}
+
+TEST(KvWrite, StoresTheLastRowsAndNothingElse) {
+  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    const KvLayout layout = {dtype, 4, 2, 8};
+    const Matrix k = Random(5, 16, 81), v = Random(5, 16, 82);
+    ForEachBackend([&](Ops& ops) {
+      const std::vector<unsigned char> fill(3 * layout.block_bytes(), 0xFF);
+      Buffer memory = *ops.Allocate(fill.size());
+      ops.Upload(fill.data(), memory.data(), fill.size());
+      const DeviceIndex blocks(ops, {2, 0});
+      const Device dk(ops, k, 1), dv(ops, v, 2);
+      // Rows 1 .. 4 are tokens 2 .. 5: two slots of block 2, two of block 0.
+      ops.KvWrite(dk.view(), dv.view(), {KvSegment{1, 4, 6, blocks.view()}},
+                  KvPool{memory.data(), layout});
+      std::vector<unsigned char> got(fill.size());
+      ops.Download(memory.data(), got.data(), got.size());
+      for (int64_t block = 0; block < 3; ++block) {
+        for (int64_t i = 0; i < 2 * 2 * 4 * 8; ++i) {
+          const int64_t j = i % 8, slot = i / 8 % 4, head = i / 32 % 2, is_v = i / 64;
+          const int64_t token = block == 2 ? slot : block == 0 ? slot + 4 : -1;
+          const int64_t at = block * 128 + i;
+          const bool written = token >= 2 && token <= 5;
+          const float want = written ? (is_v ? v : k).at(token - 1, head * 8 + j) : 0.0f;
+          if (dtype == DType::kF32) {
+            const float x = reinterpret_cast<const float*>(got.data())[at];
+            ASSERT_TRUE(written ? x == want : std::isnan(x)) << block << " " << i;
+          } else {
+            const uint16_t x = reinterpret_cast<const uint16_t*>(got.data())[at];
+            ASSERT_EQ(x, written ? F32ToBf16(want) : 0xFFFF) << block << " " << i;
+          }
+        }
+      }
+    });
+  }
+}
+
+}  // namespace
+}  // namespace skipserve::testing

@@ -1,0 +1,215 @@
+// Weights and the matrix product: every path (few rows, many rows, packed) against the reference.
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "kernels/bf16.h"
+#include "kernels/cpu/packed_gemm.h"
+#include "tests/kernels/support.h"
+
+namespace skipserve::testing {
+namespace {
+
+Matrix Product(Ops& ops, const Matrix& a, const Weight& w, int64_t padding = 0) {
+  const Device in(ops, a, padding);
+  const Device out = Device::Empty(ops, a.rows, w.out_features(), padding);
+  ops.MatMul(in.view(), w, out.view());
+  return out.Get();
+}
+
+// Two sums of k products, each off by at most k roundings of |a| |w|; rounding the activations to
+// bf16, which only machines with native bf16 products do, adds 2^-8.
+double Tolerance(const Matrix& a, const Matrix& w, DType dtype, int64_t rows) {
+  const bool rounded = dtype == DType::kBF16 && rows > Ops::kMaxDecodeRows && CpuHasFastBf16();
+  const double relative = 2.0 * (a.cols + 1) * kUnit + (rounded ? 1.0 / 256 : 0.0);
+  return relative * MaxRowNorm(a, a.cols) * MaxRowNorm(w, w.cols) * (1 + 1.0 / 256);
+}
+
+TEST(MatMul, MatchesReference) {
+  struct Case {
+    int64_t n, k;
+  };
+  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    for (const Case& c :
+         {Case{1, 1}, Case{7, 33}, Case{64, 64}, Case{100, 72}, Case{192, 576}, Case{301, 131}}) {
+      const Matrix w = Random(c.n, c.k, 1);
+      for (const int64_t m : {0, 1, 2, 3, 4, 5, 7, 8, 31, 32, 33, 64, 100, 257}) {
+        const Matrix a = Random(m, c.k, 2);
+        const auto reference = MakeReferenceOps();
+        const Matrix expected = Product(*reference, a, *Load(*reference, w, dtype));
+        const double tolerance = Tolerance(a, w, dtype, m);
+        SCOPED_TRACE(::testing::Message() << "n " << c.n << " k " << c.k << " m " << m);
+        ForEachCpu([&](Ops& cpu) {
+          const auto weight = Load(cpu, w, dtype);
+          EXPECT_LE(MaxDifference(Product(cpu, a, *weight), expected), tolerance);
+          EXPECT_LE(MaxDifference(Product(cpu, a, *weight, 5), expected), tolerance);
+        });
+      }
+    }
+  }
+}
+
+TEST(MatMul, ReferenceMatchesFormula) {
+  const Matrix a = Random(3, 50, 3), w = Random(4, 50, 4);
+  Matrix expected(3, 4);
+  for (int64_t i = 0; i < 3; ++i) {
+    for (int64_t j = 0; j < 4; ++j) {
+      double sum = 0.0;
+      for (int64_t k = 0; k < 50; ++k) sum += double{a.at(i, k)} * Bf16ToF32(F32ToBf16(w.at(j, k)));
+      expected.at(i, j) = static_cast<float>(sum);
+    }
+  }
+  const auto reference = MakeReferenceOps();
+  EXPECT_LE(MaxDifference(Product(*reference, a, *Load(*reference, w, DType::kBF16)), expected),
+            51 * kUnit * MaxRowNorm(a, 50) * MaxRowNorm(w, 50));
+}
+
+TEST(MatMul, RowOfDecodeBatchEqualsAlone) {
+  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    const Matrix w = Random(77, 203, 5), a = Random(Ops::kMaxDecodeRows, 203, 6);
+    ForEachCpu([&](Ops& cpu) {
+      const auto weight = Load(cpu, w, dtype);
+      Matrix alone(a.rows, w.rows);
+      for (int64_t i = 0; i < a.rows; ++i) {
+        Matrix row(1, a.cols);
+        std::copy_n(a.row(i), a.cols, row.values.begin());
+        const Matrix y = Product(cpu, row, *weight);
+        std::copy(y.values.begin(), y.values.end(), alone.values.begin() + i * w.rows);
+      }
+      for (const int64_t m : {2, 3, 5, 6, 12, 31, 32}) {
+        Matrix batch(m, a.cols), expected(m, w.rows);
+        std::copy_n(a.values.begin(), batch.values.size(), batch.values.begin());
+        std::copy_n(alone.values.begin(), expected.values.size(), expected.values.begin());
+        EXPECT_EQ(Product(cpu, batch, *weight).values, expected.values) << "m " << m;
+      }
+    });
+  }
+}
+
+TEST(MatMul, BadNumbersStayInTheirRow) {
+  Matrix a = Random(40, 64, 7);
+  a.at(3, 5) = std::numeric_limits<float>::quiet_NaN();
+  a.at(4, 5) = std::numeric_limits<float>::infinity();
+  const Matrix w = Random(20, 64, 8);
+  ForEachCpu([&](Ops& cpu) {
+    const Matrix y = Product(cpu, a, *Load(cpu, w, DType::kBF16));
+    for (int64_t i = 0; i < a.rows; ++i) {
+      EXPECT_EQ(std::isfinite(y.at(i, 0)), i != 3 && i != 4) << "row " << i;
+    }
+  });
+}
+
+TEST(Embed, LooksUpRoundedRows) {
+  const Matrix table = Random(50, 37, 9);
+  const std::vector<int32_t> ids = {49, 0, 7, 7, 23};
+  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    Matrix expected(5, 37);
+    for (int64_t i = 0; i < 5; ++i) {
+      for (int64_t j = 0; j < 37; ++j) {
+        const float x = table.at(ids[i], j);
+        expected.at(i, j) = dtype == DType::kF32 ? x : Bf16ToF32(F32ToBf16(x));
+      }
+    }
+    const auto check = [&](Ops& ops) {
+      const Device out = Device::Empty(ops, 5, 37, 2);
+      ops.Embed(*Load(ops, table, dtype), DeviceIndex(ops, ids).view(), out.view());
+      EXPECT_EQ(out.Get().values, expected.values);
+    };
+    check(*MakeReferenceOps());
+    ForEachCpu(check);
+  }
+}
+
+TEST(Bf16, RoundsToNearestEven) {
+  const auto bits = [](uint32_t x) { return F32ToBf16(std::bit_cast<float>(x)); };
+  EXPECT_EQ(bits(0x3F800000), 0x3F80);
+  EXPECT_EQ(bits(0x3F808000), 0x3F80);  // halfway: to even
+  EXPECT_EQ(bits(0x3F808001), 0x3F81);
+  EXPECT_EQ(bits(0x3F818000), 0x3F82);  // halfway: to even
+  EXPECT_EQ(bits(0x7F7FFFFF), 0x7F80);  // beyond the largest: infinity
+  EXPECT_EQ(bits(0xFF800000), 0xFF80);
+  EXPECT_EQ(bits(0x7F800001) & 0x7FC0, 0x7FC0);  // NaN stays NaN
+}
+
+// The vector code rounds as the scalar code, whatever the bits.
+TEST(Bf16, WeightsRoundAsScalar) {
+  Matrix table(3, 4099);
+  uint32_t x = 1;
+  for (float& v : table.values) v = std::bit_cast<float>(x = x * 1664525u + 1013904223u);
+  table.values[0] = std::bit_cast<float>(0x7F800001u);
+  table.values[1] = std::bit_cast<float>(0xFFFFFFFFu);
+  ForEachCpu([&](Ops& cpu) {
+    const Device out = Device::Empty(cpu, 3, 4099);
+    cpu.Embed(*Load(cpu, table, DType::kBF16), DeviceIndex(cpu, {0, 1, 2}).view(), out.view());
+    const Matrix got = out.Get();
+    for (size_t i = 0; i < got.values.size(); ++i) {
+      const float want = Bf16ToF32(F32ToBf16(table.values[i]));
+      ASSERT_TRUE(got.values[i] == want || (std::isnan(want) && std::isnan(got.values[i]))) << i;
+    }
+  });
+}
+
+TEST(LoadWeight, SaysWhatItHolds) {
+  const Matrix w = Random(9, 10, 10);
+  for (const auto& ops : {MakeReferenceOps(), MakeCpuOps(2)}) {
+    const auto weight = Load(*ops, w, DType::kBF16);
+    EXPECT_EQ(weight->out_features(), 9);
+    EXPECT_EQ(weight->in_features(), 10);
+    EXPECT_GE(weight->bytes(), 9u * 10u * 2u);
+  }
+}
+
+TEST(Memory, AlignedAndRefusedWhenTooLarge) {
+  for (const auto& ops : {MakeReferenceOps(), MakeCpuOps(1)}) {
+    for (const size_t bytes : {0, 1, 1000}) {
+      const auto buffer = ops->Allocate(bytes);
+      ASSERT_TRUE(buffer.ok());
+      EXPECT_EQ(reinterpret_cast<uintptr_t>(buffer->data()) % 64, 0u);
+    }
+    EXPECT_EQ(ops->Allocate(size_t{1} << 60).status().code(), absl::StatusCode::kResourceExhausted);
+    const WeightSource huge = {int64_t{1} << 40, int64_t{1} << 16,
+                               [](int64_t, int64_t, float*) { FAIL(); }};
+    EXPECT_EQ(ops->LoadWeight(huge, DType::kF32).status().code(),
+              absl::StatusCode::kResourceExhausted);
+  }
+}
+
+// The path of machines with native bf16, in float32 so that it runs anywhere; in bf16 where oneDNN
+// has it.
+TEST(PackedGemm, MatchesReference) {
+  const Matrix w = Random(65, 96, 11);
+  cpu::ThreadPool pool(2);
+  std::vector<cpu::Scratch> scratch(2);
+  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    std::vector<uint16_t> rounded(w.values.size());
+    std::transform(w.values.begin(), w.values.end(), rounded.begin(), F32ToBf16);
+    const void* values =
+        dtype == DType::kF32 ? static_cast<const void*>(w.values.data()) : rounded.data();
+    const auto packed = cpu::PackedGemm::Make(values, w.rows, w.cols, dtype);
+    if (packed == nullptr) {
+      EXPECT_EQ(dtype, DType::kBF16);
+      EXPECT_FALSE(CpuHasFastBf16());
+      continue;
+    }
+    for (const int64_t m : {1, 32, 33, 100, 256, 300}) {
+      const Matrix a = Random(m, w.cols, 12);
+      const auto reference = MakeReferenceOps();
+      const Matrix expected = Product(*reference, a, *Load(*reference, w, dtype));
+      const double tolerance =
+          (2.0 * (a.cols + 1) * kUnit + (dtype == DType::kBF16 ? 1.0 / 128 : 0)) *
+          MaxRowNorm(a, a.cols) * MaxRowNorm(w, w.cols);
+      for (const int64_t padding : {0, 3}) {
+        const Device in(*reference, a, padding);
+        const Device out = Device::Empty(*reference, m, w.rows, padding);
+        ASSERT_TRUE(packed->Run(in.view(), out.view(), pool, scratch));
+        EXPECT_LE(MaxDifference(out.Get(), expected), tolerance) << "m " << m;
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace skipserve::testing

@@ -8,11 +8,11 @@ namespace skipserve {
 namespace {
 
 constexpr StoredTypeInfo kTypes[] = {
-    {StoredType::kF32, "F32", 1, 4},        {StoredType::kF16, "F16", 1, 2},
-    {StoredType::kBF16, "BF16", 1, 2},      {StoredType::kQ4_0, "Q4_0", 32, 18},
-    {StoredType::kQ4_1, "Q4_1", 32, 20},    {StoredType::kQ5_0, "Q5_0", 32, 22},
-    {StoredType::kQ5_1, "Q5_1", 32, 24},    {StoredType::kQ8_0, "Q8_0", 32, 34},
-    {StoredType::kQ4_K, "Q4_K", 256, 144},  {StoredType::kQ5_K, "Q5_K", 256, 176},
+    {StoredType::kF32, "F32", 1, 4},       {StoredType::kF16, "F16", 1, 2},
+    {StoredType::kBF16, "BF16", 1, 2},     {StoredType::kQ4_0, "Q4_0", 32, 18},
+    {StoredType::kQ4_1, "Q4_1", 32, 20},   {StoredType::kQ5_0, "Q5_0", 32, 22},
+    {StoredType::kQ5_1, "Q5_1", 32, 24},   {StoredType::kQ8_0, "Q8_0", 32, 34},
+    {StoredType::kQ4_K, "Q4_K", 256, 144}, {StoredType::kQ5_K, "Q5_K", 256, 176},
     {StoredType::kQ6_K, "Q6_K", 256, 210},
 };
 
@@ -33,11 +33,12 @@ const StoredTypeInfo* FindStoredType(uint32_t ggml_type) {
 
 std::string GgmlTypeName(uint32_t ggml_type) {
   static constexpr const char* kNames[] = {
-      "F32",     "F16",     "Q4_0",    "Q4_1",   "Q4_2",  "Q4_3",   "Q5_0",    "Q5_1",
-      "Q8_0",    "Q8_1",    "Q2_K",    "Q3_K",   "Q4_K",  "Q5_K",   "Q6_K",    "Q8_K",
-      "IQ2_XXS", "IQ2_XS",  "IQ3_XXS", "IQ1_S",  "IQ4_NL", "IQ3_S", "IQ2_S",   "IQ4_XS",
-      "I8",      "I16",     "I32",     "I64",    "F64",   "IQ1_M",  "BF16",    "Q4_0_4_4",
-      "Q4_0_4_8", "Q4_0_8_8", "TQ1_0", "TQ2_0",  "IQ4_NL_4_4", "IQ4_NL_4_8", "IQ4_NL_8_8", "MXFP4",
+      "F32",   "F16",        "Q4_0",       "Q4_1",       "Q4_2",     "Q4_3",     "Q5_0",
+      "Q5_1",  "Q8_0",       "Q8_1",       "Q2_K",       "Q3_K",     "Q4_K",     "Q5_K",
+      "Q6_K",  "Q8_K",       "IQ2_XXS",    "IQ2_XS",     "IQ3_XXS",  "IQ1_S",    "IQ4_NL",
+      "IQ3_S", "IQ2_S",      "IQ4_XS",     "I8",         "I16",      "I32",      "I64",
+      "F64",   "IQ1_M",      "BF16",       "Q4_0_4_4",   "Q4_0_4_8", "Q4_0_8_8", "TQ1_0",
+      "TQ2_0", "IQ4_NL_4_4", "IQ4_NL_4_8", "IQ4_NL_8_8", "MXFP4",
   };
   return ggml_type < sizeof(kNames) / sizeof(kNames[0]) ? kNames[ggml_type] : "unknown";
 }
@@ -53,14 +54,22 @@ void Dequantize(StoredType type, const char* data, int64_t count, float* out) {
     case StoredType::kBF16:
       for (int64_t i = 0; i < count; ++i) out[i] = Bfloat16At(data + 2 * i);
       return;
-    case StoredType::kQ4_0: return Blocks<Q4_0Block, 32, 18>(data, count, out);
-    case StoredType::kQ4_1: return Blocks<Q4_1Block, 32, 20>(data, count, out);
-    case StoredType::kQ5_0: return Blocks<Q5_0Block, 32, 22>(data, count, out);
-    case StoredType::kQ5_1: return Blocks<Q5_1Block, 32, 24>(data, count, out);
-    case StoredType::kQ8_0: return Blocks<Q8_0Block, 32, 34>(data, count, out);
-    case StoredType::kQ4_K: return Blocks<Q4_KBlock, 256, 144>(data, count, out);
-    case StoredType::kQ5_K: return Blocks<Q5_KBlock, 256, 176>(data, count, out);
-    case StoredType::kQ6_K: return Blocks<Q6_KBlock, 256, 210>(data, count, out);
+    case StoredType::kQ4_0:
+      return Blocks<Q4_0Block, 32, 18>(data, count, out);
+    case StoredType::kQ4_1:
+      return Blocks<Q4_1Block, 32, 20>(data, count, out);
+    case StoredType::kQ5_0:
+      return Blocks<Q5_0Block, 32, 22>(data, count, out);
+    case StoredType::kQ5_1:
+      return Blocks<Q5_1Block, 32, 24>(data, count, out);
+    case StoredType::kQ8_0:
+      return Blocks<Q8_0Block, 32, 34>(data, count, out);
+    case StoredType::kQ4_K:
+      return Blocks<Q4_KBlock, 256, 144>(data, count, out);
+    case StoredType::kQ5_K:
+      return Blocks<Q5_KBlock, 256, 176>(data, count, out);
+    case StoredType::kQ6_K:
+      return Blocks<Q6_KBlock, 256, 210>(data, count, out);
   }
 }
 

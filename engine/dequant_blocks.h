@@ -1,5 +1,6 @@
 // One function per block format: its bytes to 32 or 256 floats. Included by dequant.cc only, which
-// is compiled so that these loops become vector code; loops of fixed length over bytes, no branches.
+// is compiled so that these loops become vector code; loops of fixed length over bytes, no
+// branches.
 #pragma once
 
 #include <cstdint>
@@ -142,7 +143,8 @@ inline void Q5_KBlock(const uint8_t* in, float* out) {
       o[j] = d0 * static_cast<float>((q[j] & 15) | (((high[j] >> (2 * pair)) & 1) << 4)) - m0;
     }
     for (int j = 0; j < 32; ++j) {
-      o[j + 32] = d1 * static_cast<float>((q[j] >> 4) | (((high[j] >> (2 * pair + 1)) & 1) << 4)) - m1;
+      o[j + 32] =
+          d1 * static_cast<float>((q[j] >> 4) | (((high[j] >> (2 * pair + 1)) & 1) << 4)) - m1;
     }
   }
 }

@@ -24,24 +24,30 @@ uint64_t ScalarBytes(GgufValueType type) {
   switch (type) {
     case GgufValueType::kUint8:
     case GgufValueType::kInt8:
-    case GgufValueType::kBool: return 1;
+    case GgufValueType::kBool:
+      return 1;
     case GgufValueType::kUint16:
-    case GgufValueType::kInt16: return 2;
+    case GgufValueType::kInt16:
+      return 2;
     case GgufValueType::kUint32:
     case GgufValueType::kInt32:
-    case GgufValueType::kFloat32: return 4;
+    case GgufValueType::kFloat32:
+      return 4;
     case GgufValueType::kUint64:
     case GgufValueType::kInt64:
-    case GgufValueType::kFloat64: return 8;
+    case GgufValueType::kFloat64:
+      return 8;
     case GgufValueType::kString:
-    case GgufValueType::kArray: return 0;
+    case GgufValueType::kArray:
+      return 0;
   }
   return 0;
 }
 
 absl::Status Truncated(absl::string_view where) {
-  return absl::InvalidArgumentError(absl::StrCat(
-      "the file ends within ", where, "; it is damaged or incomplete, download or convert it again"));
+  return absl::InvalidArgumentError(
+      absl::StrCat("the file ends within ", where,
+                   "; it is damaged or incomplete, download or convert it again"));
 }
 
 }  // namespace
@@ -139,8 +145,8 @@ class GgufParser {
   }
 
   static absl::Status UnknownType(absl::string_view key, uint32_t type) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "metadata key ", key, " has a value of type ", type, ", which is not supported"));
+    return absl::InvalidArgumentError(absl::StrCat("metadata key ", key, " has a value of type ",
+                                                   type, ", which is not supported"));
   }
 
   absl::Status ReadTensor(uint64_t index) {

@@ -87,8 +87,8 @@ absl::Status RefuseVariants(const Section& section) {
     int32_t value = 0;
     RETURN_IF_ERROR(section.ReadIfThere(key, &value));
     if (value != 0) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("metadata key ", section.Key(key), " is ", value, ", which is not supported"));
+      return absl::InvalidArgumentError(absl::StrCat("metadata key ", section.Key(key), " is ",
+                                                     value, ", which is not supported"));
     }
   }
   return absl::OkStatus();
@@ -101,8 +101,8 @@ absl::StatusOr<ModelConfig> GgufConfig(const GgufFile& file) {
   ModelConfig c;
   ASSIGN_OR_RETURN(c.architecture, metadata.String("general.architecture"));
   if (c.architecture != "llama" && c.architecture != "qwen2") {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "architecture '", c.architecture, "' is not supported; only llama and qwen2 are"));
+    return absl::InvalidArgumentError(absl::StrCat("architecture '", c.architecture,
+                                                   "' is not supported; only llama and qwen2 are"));
   }
   ASSIGN_OR_RETURN(c.name, metadata.StringOr("general.name", ""));
   const Section section(metadata, c.architecture);

@@ -35,13 +35,20 @@ absl::StatusOr<const GgufValue*> GgufMetadata::Find(absl::string_view key) const
 absl::StatusOr<int64_t> GgufMetadata::Int(absl::string_view key) const {
   ASSIGN_OR_RETURN(const GgufValue* v, Find(key));
   switch (v->type) {
-    case GgufValueType::kUint8: return Scalar<uint8_t>(v->data);
-    case GgufValueType::kInt8: return Scalar<int8_t>(v->data);
-    case GgufValueType::kUint16: return Scalar<uint16_t>(v->data);
-    case GgufValueType::kInt16: return Scalar<int16_t>(v->data);
-    case GgufValueType::kUint32: return Scalar<uint32_t>(v->data);
-    case GgufValueType::kInt32: return Scalar<int32_t>(v->data);
-    case GgufValueType::kInt64: return Scalar<int64_t>(v->data);
+    case GgufValueType::kUint8:
+      return Scalar<uint8_t>(v->data);
+    case GgufValueType::kInt8:
+      return Scalar<int8_t>(v->data);
+    case GgufValueType::kUint16:
+      return Scalar<uint16_t>(v->data);
+    case GgufValueType::kInt16:
+      return Scalar<int16_t>(v->data);
+    case GgufValueType::kUint32:
+      return Scalar<uint32_t>(v->data);
+    case GgufValueType::kInt32:
+      return Scalar<int32_t>(v->data);
+    case GgufValueType::kInt64:
+      return Scalar<int64_t>(v->data);
     case GgufValueType::kUint64: {
       const auto value = Scalar<uint64_t>(v->data);
       if (value > static_cast<uint64_t>(std::numeric_limits<int64_t>::max())) {
@@ -49,7 +56,8 @@ absl::StatusOr<int64_t> GgufMetadata::Int(absl::string_view key) const {
       }
       return static_cast<int64_t>(value);
     }
-    default: return WrongType(key, "one integer");
+    default:
+      return WrongType(key, "one integer");
   }
 }
 
@@ -108,8 +116,8 @@ absl::StatusOr<std::vector<absl::string_view>> GgufMetadata::Strings(absl::strin
 
 absl::StatusOr<std::vector<int32_t>> GgufMetadata::Ints(absl::string_view key) const {
   ASSIGN_OR_RETURN(const GgufValue* v, Find(key));
-  if (v->type != GgufValueType::kArray || (v->element_type != GgufValueType::kInt32 &&
-                                           v->element_type != GgufValueType::kUint32)) {
+  if (v->type != GgufValueType::kArray ||
+      (v->element_type != GgufValueType::kInt32 && v->element_type != GgufValueType::kUint32)) {
     return WrongType(key, "an array of 32-bit integers");
   }
   std::vector<int32_t> out(v->count);

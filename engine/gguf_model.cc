@@ -39,9 +39,9 @@ class GgufModel : public ModelFile {
     if (it == file_.tensors.end()) {
       return absl::NotFoundError(absl::StrCat("tensor ", name, " is not in the model file"));
     }
-    const bool permuted = config_.architecture == "llama" &&
-                          (absl::EndsWith(name, "q_proj.weight") ||
-                           absl::EndsWith(name, "k_proj.weight"));
+    const bool permuted =
+        config_.architecture == "llama" &&
+        (absl::EndsWith(name, "q_proj.weight") || absl::EndsWith(name, "k_proj.weight"));
     return MakeWeightSource(name, it->second, permuted ? config_.head_dim : 0);
   }
 
@@ -63,14 +63,10 @@ std::string GgufTensorName(absl::string_view name) {
       {"rope_freqs.weight", "rope_freqs.weight"},
   };
   static constexpr std::pair<absl::string_view, absl::string_view> kOfLayer[] = {
-      {"input_layernorm.", "attn_norm."},
-      {"post_attention_layernorm.", "ffn_norm."},
-      {"self_attn.q_proj.", "attn_q."},
-      {"self_attn.k_proj.", "attn_k."},
-      {"self_attn.v_proj.", "attn_v."},
-      {"self_attn.o_proj.", "attn_output."},
-      {"mlp.gate_proj.", "ffn_gate."},
-      {"mlp.up_proj.", "ffn_up."},
+      {"input_layernorm.", "attn_norm."}, {"post_attention_layernorm.", "ffn_norm."},
+      {"self_attn.q_proj.", "attn_q."},   {"self_attn.k_proj.", "attn_k."},
+      {"self_attn.v_proj.", "attn_v."},   {"self_attn.o_proj.", "attn_output."},
+      {"mlp.gate_proj.", "ffn_gate."},    {"mlp.up_proj.", "ffn_up."},
       {"mlp.down_proj.", "ffn_down."},
   };
   for (const auto& [from, to] : kWhole) {

@@ -15,12 +15,18 @@ using TokenKind = TokenizerSpec::TokenKind;
 
 absl::StatusOr<TokenKind> KindOf(int32_t token_type) {
   switch (token_type) {
-    case 1: return TokenKind::kNormal;
-    case 2: return TokenKind::kSpecial;  // "unknown": recognised as the control tokens are
-    case 3: return TokenKind::kSpecial;
-    case 4: return TokenKind::kUserDefined;
-    case 5: return TokenKind::kUnused;
-    case 6: return TokenKind::kNormal;  // a byte; here every byte is a normal token
+    case 1:
+      return TokenKind::kNormal;
+    case 2:
+      return TokenKind::kSpecial;  // "unknown": recognised as the control tokens are
+    case 3:
+      return TokenKind::kSpecial;
+    case 4:
+      return TokenKind::kUserDefined;
+    case 5:
+      return TokenKind::kUnused;
+    case 6:
+      return TokenKind::kNormal;  // a byte; here every byte is a normal token
     default:
       return absl::InvalidArgumentError(
           absl::StrCat("tokenizer.ggml.token_type holds ", token_type, ", which is unknown"));
@@ -93,19 +99,18 @@ absl::StatusOr<TokenizerSpec> GgufTokenizer(const GgufMetadata& metadata, int32_
   RETURN_IF_ERROR(ReadMerges(metadata, &spec));
   ASSIGN_OR_RETURN(const std::string pre, metadata.StringOr("tokenizer.ggml.pre", "default"));
   RETURN_IF_ERROR(SetPreTokenizer(pre, &spec));
-  ASSIGN_OR_RETURN(spec.add_prefix_space, metadata.BoolOr("tokenizer.ggml.add_space_prefix",
-                                                          spec.add_prefix_space));
+  ASSIGN_OR_RETURN(spec.add_prefix_space,
+                   metadata.BoolOr("tokenizer.ggml.add_space_prefix", spec.add_prefix_space));
   ASSIGN_OR_RETURN(spec.bos_id, ReadId(metadata, "tokenizer.ggml.bos_token_id"));
-  for (const absl::string_view key :
-       {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
-        "tokenizer.ggml.eom_token_id"}) {
+  for (const absl::string_view key : {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
+                                      "tokenizer.ggml.eom_token_id"}) {
     ASSIGN_OR_RETURN(const int32_t id, ReadId(metadata, key));
     if (id != -1) spec.eos_ids.push_back(id);
   }
   // Llama 3's first converters did not write the key; its prompts begin with BOS all the same.
   const bool llama3 = pre == "llama-bpe" || pre == "llama3" || pre == "llama-v3";
-  ASSIGN_OR_RETURN(spec.add_bos, metadata.BoolOr("tokenizer.ggml.add_bos_token",
-                                                 llama3 && spec.bos_id != -1));
+  ASSIGN_OR_RETURN(spec.add_bos,
+                   metadata.BoolOr("tokenizer.ggml.add_bos_token", llama3 && spec.bos_id != -1));
   ASSIGN_OR_RETURN(spec.chat_template, metadata.StringOr("tokenizer.chat_template", ""));
   RETURN_IF_ERROR(FinishTokenizer(vocab_size, &spec));
   return spec;

@@ -41,7 +41,8 @@ absl::StatusOr<std::shared_ptr<const MappedFile>> MappedFile::Open(const std::st
   if (!S_ISREG(info.st_mode)) {
     return absl::InvalidArgumentError(absl::StrCat(path, ": not a regular file"));
   }
-  if (info.st_size <= 0) return absl::InvalidArgumentError(absl::StrCat(path, ": the file is empty"));
+  if (info.st_size <= 0)
+    return absl::InvalidArgumentError(absl::StrCat(path, ": the file is empty"));
   if (static_cast<uint64_t>(info.st_size) > std::numeric_limits<size_t>::max() / 2) {
     return absl::InvalidArgumentError(absl::StrCat(path, ": too large to map into memory"));
   }

@@ -13,14 +13,14 @@ namespace {
 
 absl::Status Between(absl::string_view field, int64_t value, int64_t low, int64_t high) {
   if (value >= low && value <= high) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat("the model's ", field, " is ", value,
-                                                 ", but must lie in ", low, " .. ", high));
+  return absl::InvalidArgumentError(
+      absl::StrCat("the model's ", field, " is ", value, ", but must lie in ", low, " .. ", high));
 }
 
 absl::Status Between(absl::string_view field, double value, double low, double high) {
   if (value >= low && value <= high) return absl::OkStatus();  // false for NaN
-  return absl::InvalidArgumentError(absl::StrCat("the model's ", field, " is ", value,
-                                                 ", but must lie in ", low, " .. ", high));
+  return absl::InvalidArgumentError(
+      absl::StrCat("the model's ", field, " is ", value, ", but must lie in ", low, " .. ", high));
 }
 
 absl::Status CheckScaling(const RopeScaling& s) {
@@ -30,8 +30,7 @@ absl::Status CheckScaling(const RopeScaling& s) {
   if (auto st = Between("rope_scaling.low_freq_factor", s.low_freq_factor, 1e-6, 1e6); !st.ok()) {
     return st;
   }
-  if (auto st = Between("rope_scaling.high_freq_factor", s.high_freq_factor, 1e-6, 1e6);
-      !st.ok()) {
+  if (auto st = Between("rope_scaling.high_freq_factor", s.high_freq_factor, 1e-6, 1e6); !st.ok()) {
     return st;
   }
   if (s.high_freq_factor <= s.low_freq_factor) {
@@ -68,9 +67,8 @@ absl::Status ValidateConfig(const ModelConfig& c) {
     if (auto st = Between(f.name, f.value, f.low, f.high); !st.ok()) return st;
   }
   if (c.heads % c.kv_heads != 0) {
-    return absl::InvalidArgumentError(absl::StrCat("the model's heads (", c.heads,
-                                                   ") must be a multiple of its kv_heads (",
-                                                   c.kv_heads, ")"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "the model's heads (", c.heads, ") must be a multiple of its kv_heads (", c.kv_heads, ")"));
   }
   if (c.head_dim % 2 != 0) {
     return absl::InvalidArgumentError(

@@ -29,8 +29,8 @@ absl::Status CheckRopeDivisors(const ModelFile& file) {
   source->read(0, 1, divisors.data());
   for (const float d : divisors) {
     if (!std::isfinite(d) || d <= 0) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "tensor rope_freqs.weight holds ", d, ", but divisors must be finite and positive"));
+      return absl::InvalidArgumentError(absl::StrCat("tensor rope_freqs.weight holds ", d,
+                                                     ", but divisors must be finite and positive"));
     }
   }
   return absl::OkStatus();
@@ -80,8 +80,8 @@ absl::Status CheckBiases(const StoredTensors& tensors,
     const bool used = std::any_of(used_suffixes.begin(), used_suffixes.end(),
                                   [&](absl::string_view s) { return absl::EndsWith(name, s); });
     if (!used) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "tensor ", name, ": this architecture is not supported with a bias there"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("tensor ", name, ": this architecture is not supported with a bias there"));
     }
   }
   return absl::OkStatus();
@@ -94,9 +94,8 @@ absl::Status FinishTokenizer(int32_t vocab_size, TokenizerSpec* spec) {
   };
   const size_t declared = spec->tokens.size();
   if (declared > static_cast<size_t>(vocab_size)) {
-    return absl::InvalidArgumentError(absl::StrCat("the tokenizer has ", declared,
-                                                   " tokens, but the model's vocabulary has ",
-                                                   vocab_size));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "the tokenizer has ", declared, " tokens, but the model's vocabulary has ", vocab_size));
   }
   for (int64_t id = static_cast<int64_t>(declared); id < vocab_size; ++id) {
     spec->tokens.push_back(absl::StrCat("[PAD", id, "]"));
@@ -110,8 +109,7 @@ absl::Status FinishTokenizer(int32_t vocab_size, TokenizerSpec* spec) {
     }
   }
   std::sort(spec->eos_ids.begin(), spec->eos_ids.end());
-  spec->eos_ids.erase(std::unique(spec->eos_ids.begin(), spec->eos_ids.end()),
-                      spec->eos_ids.end());
+  spec->eos_ids.erase(std::unique(spec->eos_ids.begin(), spec->eos_ids.end()), spec->eos_ids.end());
   for (const int32_t id : spec->eos_ids) RETURN_IF_ERROR(CheckId("end", id, declared));
   if (spec->bos_id != -1) RETURN_IF_ERROR(CheckId("beginning", spec->bos_id, declared));
   if (spec->add_bos && spec->bos_id == -1) {

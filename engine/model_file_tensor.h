@@ -34,9 +34,9 @@ struct ByteRange {
 };
 absl::Status CheckNoOverlap(std::vector<ByteRange> ranges);
 
-// Rows of the tensor; a vector is one row. With `interleaved_head_dim` > 0 the file holds each head's
-// rows in interleaved RoPE order (row 2 i + h is half h's row i), and the source gives them half by
-// half. INVALID_ARGUMENT for more than two dimensions or heads that do not fit.
+// Rows of the tensor; a vector is one row. With `interleaved_head_dim` > 0 the file holds each
+// head's rows in interleaved RoPE order (row 2 i + h is half h's row i), and the source gives them
+// half by half. INVALID_ARGUMENT for more than two dimensions or heads that do not fit.
 absl::StatusOr<WeightSource> MakeWeightSource(absl::string_view name, const StoredTensor& tensor,
                                               int64_t interleaved_head_dim);
 

@@ -82,8 +82,8 @@ absl::Status ReadEntry(const std::string& name, const Json& entry, absl::string_
     const auto bytes = StoredBytes(info, tensor.shape);
     if (!bytes.ok()) return Wrong(name, bytes.status().message());
     if (*bytes != size) {
-      return Wrong(name, absl::StrCat("its shape takes ", *bytes, " bytes, its data_offsets ",
-                                      size));
+      return Wrong(name,
+                   absl::StrCat("its shape takes ", *bytes, " bytes, its data_offsets ", size));
     }
     ranges->push_back({static_cast<uint64_t>(*begin), static_cast<uint64_t>(*end), name});
   }

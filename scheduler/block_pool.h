@@ -12,13 +12,16 @@ class BlockPool {
  public:
   explicit BlockPool(int64_t num_blocks);
 
-  // Takes `count` blocks and appends them to `table`. False, and nothing taken, where fewer are free.
+  // Takes `count` blocks and appends them to `table`. False, and nothing taken, where fewer are
+  // free.
   bool Take(int64_t count, BlockTable& table);
   // Gives all of the table's blocks back and empties it.
   void Give(BlockTable& table);
 
   int64_t total() const { return total_; }
   int64_t used() const { return total_ - static_cast<int64_t>(free_.size()); }
+  // The next block to be taken is the last.
+  const std::vector<BlockId>& free_blocks() const { return free_; }
 
  private:
   int64_t total_;

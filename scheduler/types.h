@@ -1,4 +1,5 @@
-// Plain values the scheduler and the step loop exchange. Host logic only: no tensors, no threads, no clock.
+// Plain values the scheduler and the step loop exchange. Host logic only: no tensors, no threads,
+// no clock.
 #pragma once
 
 #include <cstdint>
@@ -11,13 +12,15 @@ namespace skipserve {
 using SequenceId = uint64_t;
 using BlockId = int32_t;
 
-// What the scheduler has to know of a request before it runs. All of it follows from the prompt's length and the skip
-// plan, so KV need and work are known at admission.
+// What the scheduler has to know of a request before it runs. All of it follows from the prompt's
+// length and the skip plan, so KV need and work are known at admission.
 struct SequenceShape {
   int64_t prompt_tokens = 0;   // >= 1
   int64_t max_new_tokens = 0;  // >= 1
-  int32_t trunk_layers = 0;    // layers computed in chunks for every token; all layers for a dense request
-  // Tokens of the prompt that each layer's KV cache will hold, by layer; prompt_tokens in trunk layers.
+  int32_t trunk_layers =
+      0;  // layers computed in chunks for every token; all layers for a dense request
+  // Tokens of the prompt that each layer's KV cache will hold, by layer; prompt_tokens in trunk
+  // layers.
   std::vector<int64_t> kv_prompt_tokens;
   // FLOPs of each skipping layer, layers trunk_layers .. layers - 1.
   std::vector<double> skip_layer_flops;

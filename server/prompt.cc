@@ -11,25 +11,17 @@
 namespace skipserve {
 namespace {
 
-absl::StatusOr<std::vector<int32_t>> Finish(const Engine& engine, std::vector<int32_t> ids) {
-  if (ids.empty()) return absl::InvalidArgumentError("the prompt is empty");
-  RETURN_IF_ERROR(CheckContext(engine.info(), static_cast<int64_t>(ids.size()), 0));
-  return ids;
-}
-
-absl::StatusOr<std::vector<int32_t>> Encode(const Engine& engine,
-                                            absl::Span<const TextPiece> pieces) {
+std::vector<int32_t> Encode(const Engine& engine, absl::Span<const TextPiece> pieces) {
   const TokenizerSpec& spec = engine.tokenizer().spec();
   std::vector<int32_t> ids = engine.tokenizer().Encode(pieces);
   const bool has_bos = !ids.empty() && ids.front() == spec.bos_id;
   if (spec.add_bos && spec.bos_id >= 0 && !has_bos) ids.insert(ids.begin(), spec.bos_id);
-  return Finish(engine, std::move(ids));
+  return ids;
 }
 
 }  // namespace
 
 absl::StatusOr<std::vector<int32_t>> PromptFromText(const Engine& engine, absl::string_view text) {
-  if (text.empty()) return absl::InvalidArgumentError("the prompt is empty");
   const TextPiece piece{std::string(text), /*trusted=*/true};
   return Encode(engine, {&piece, 1});
 }
@@ -57,10 +49,11 @@ absl::StatusOr<std::vector<int32_t>> PromptFromIds(const Engine& engine,
                                                      vocab_size));
     }
   }
-  return Finish(engine, {ids.begin(), ids.end()});
+  return std::vector<int32_t>(ids.begin(), ids.end());
 }
 
 absl::Status CheckContext(const ModelInfo& info, int64_t prompt_tokens, int64_t max_tokens) {
+  if (prompt_tokens == 0) return absl::InvalidArgumentError("the prompt is empty");
   const int64_t answer = std::max<int64_t>(max_tokens, 1);
   // Written so that no sum can overflow.
   if (prompt_tokens <= info.max_context && answer <= info.max_context - prompt_tokens) {

@@ -30,8 +30,8 @@ absl::StatusOr<std::vector<int32_t>> PromptFromChat(const Engine& engine,
 absl::StatusOr<std::vector<int32_t>> PromptFromIds(const Engine& engine,
                                                    absl::Span<const int32_t> ids);
 
-// Whether prompt and answer fit the context, with the numbers. `max_tokens` 0: the engine's
-// default, which gives way. The functions above have checked it for one token of answer.
+// Whether there is a prompt, and prompt and answer fit the context; says the numbers. `max_tokens`
+// 0: the engine's default, which gives way.
 absl::Status CheckContext(const ModelInfo& info, int64_t prompt_tokens, int64_t max_tokens);
 
 }  // namespace skipserve

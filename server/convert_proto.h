@@ -1,0 +1,40 @@
+// Between the wire's messages and what the engine takes and gives. Pure functions; every error is INVALID_ARGUMENT and
+// names the field as the proto file does.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "engine/engine.h"
+#include "skipserve/v1/skipserve.pb.h"
+
+namespace skipserve {
+
+// All of the request but its prompt, deadline and, where `sampling.seed` is not set, seed.
+absl::StatusOr<GenerateRequest> RequestFromProto(const v1::GenerateRequest& proto,
+                                                 const ModelInfo& model);
+
+// 1 to 128.
+absl::StatusOr<int> ChoicesFromProto(const v1::GenerateRequest& proto);
+
+// Token ids of what is asked about.
+absl::StatusOr<std::vector<int32_t>> PromptFromProto(const v1::GenerateRequest& proto,
+                                                     const Engine& engine);
+absl::StatusOr<std::vector<int32_t>> PromptFromProto(const v1::TokenizeRequest& proto,
+                                                     const Engine& engine);
+
+// Every id is in the vocabulary; `field` is named where one is not.
+absl::Status CheckTokenIds(absl::Span<const int32_t> ids, const char* field, int32_t vocab_size);
+
+absl::StatusOr<SkipPolicy> PolicyFromProto(const v1::SkipPolicy& proto, int32_t layers);
+void PolicyToProto(const SkipPolicy& policy, v1::SkipPolicy* proto);
+
+// Adds the token to the chunk.
+void AppendToken(TokenEvent event, v1::TokenChunk* chunk);
+void FinishToProto(const FinishEvent& event, v1::Finish* proto);
+void ModelInfoToProto(const ModelInfo& info, v1::GetModelInfoResponse* proto);
+void LoadToProto(const EngineLoad& load, v1::GetLoadResponse* proto);
+
+}  // namespace skipserve

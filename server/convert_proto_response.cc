@@ -1,0 +1,100 @@
+// To the wire; see convert_proto.h.
+#include "server/convert_proto.h"
+
+namespace skipserve {
+namespace {
+
+void SkipToProto(const Report& report, v1::SkipReport* proto) {
+  proto->set_level(report.skip_level);
+  proto->set_reason(report.skip_reason);
+  proto->set_skip_ratio(report.skip_ratio);
+  proto->set_attention_skip_ratio(report.attention_skip_ratio);
+  proto->set_ffn_skip_ratio(report.ffn_skip_ratio);
+  proto->set_kv_skip_ratio(report.kv_skip_ratio);
+  proto->set_flop_bound(report.flop_bound);
+  proto->set_kv_token_layers(report.kv_token_layers);
+  proto->set_token_layers(report.token_layers);
+  for (const LayerCounts& layer : report.layers) {
+    v1::LayerCounts* out = proto->add_layers();
+    out->set_candidates(layer.candidates);
+    out->set_attention(layer.attention);
+    out->set_ffn(layer.ffn);
+    out->set_kv(layer.kv);
+  }
+  for (const LayerRows& rows : report.rows) {
+    v1::LayerRows* out = proto->add_rows();
+    out->mutable_attention()->Assign(rows.attention.begin(), rows.attention.end());
+    out->mutable_ffn()->Assign(rows.ffn.begin(), rows.ffn.end());
+  }
+}
+
+void TimingsToProto(const Report& report, v1::Timings* proto) {
+  proto->set_queue_seconds(absl::ToDoubleSeconds(report.queue));
+  proto->set_trunk_seconds(absl::ToDoubleSeconds(report.trunk));
+  proto->set_skipping_seconds(absl::ToDoubleSeconds(report.skipping));
+  proto->set_prefill_seconds(absl::ToDoubleSeconds(report.prefill));
+  proto->set_ttft_seconds(absl::ToDoubleSeconds(report.ttft));
+  proto->set_inter_token_mean_seconds(absl::ToDoubleSeconds(report.inter_token_mean));
+  proto->set_inter_token_max_seconds(absl::ToDoubleSeconds(report.inter_token_max));
+  proto->set_total_seconds(absl::ToDoubleSeconds(report.total));
+}
+
+}  // namespace
+
+void AppendToken(TokenEvent event, v1::TokenChunk* chunk) {
+  chunk->mutable_text()->append(event.text);
+  chunk->add_token_ids(event.id);
+  if (!event.logprob.has_value()) return;
+  v1::TokenLogprobs* logprobs = chunk->add_logprobs();
+  logprobs->set_logprob(*event.logprob);
+  for (const TokenLogprob& top : event.top) {
+    v1::TokenLogprob* out = logprobs->add_top();
+    out->set_id(top.id);
+    out->set_logprob(top.logprob);
+  }
+}
+
+void FinishToProto(const FinishEvent& event, v1::Finish* proto) {
+  proto->set_text(event.text);
+  proto->set_reason(event.reason == FinishReason::kStop ? v1::Finish::REASON_STOP
+                                                        : v1::Finish::REASON_LENGTH);
+  proto->mutable_usage()->set_prompt_tokens(event.report.prompt_tokens);
+  proto->mutable_usage()->set_cached_tokens(event.report.cached_tokens);
+  proto->mutable_usage()->set_completion_tokens(event.report.completion_tokens);
+  SkipToProto(event.report, proto->mutable_skip());
+  TimingsToProto(event.report, proto->mutable_timings());
+}
+
+void ModelInfoToProto(const ModelInfo& info, v1::GetModelInfoResponse* proto) {
+  proto->set_name(info.config.name);
+  proto->set_architecture(info.config.architecture);
+  proto->set_fingerprint(info.fingerprint);
+  proto->set_dtype(info.dtype);
+  proto->set_backend(info.backend);
+  proto->set_layers(info.config.layers);
+  proto->set_width(info.config.width);
+  proto->set_heads(info.config.heads);
+  proto->set_kv_heads(info.config.kv_heads);
+  proto->set_vocab_size(info.config.vocab_size);
+  proto->set_max_context(info.max_context);
+  proto->set_default_max_tokens(info.default_max_tokens);
+  proto->set_skip_min_prompt(info.skip_min_prompt);
+  proto->set_default_skip_level(info.default_skip_level);
+  for (const SkipLevelInfo& level : info.skip_levels) {
+    v1::SkipLevel* out = proto->add_skip_levels();
+    out->set_name(level.name);
+    PolicyToProto(level.policy, out->mutable_policy());
+  }
+}
+
+void LoadToProto(const EngineLoad& load, v1::GetLoadResponse* proto) {
+  proto->set_waiting(load.waiting);
+  proto->set_prefilling(load.prefilling);
+  proto->set_decoding(load.decoding);
+  proto->set_kv_blocks_used(load.kv_blocks_used);
+  proto->set_kv_blocks_reserved(load.kv_blocks_reserved);
+  proto->set_kv_blocks_total(load.kv_blocks_total);
+  proto->set_draining(load.draining);
+}
+
+}  // namespace skipserve

@@ -1,0 +1,5 @@
+add_library(run_model STATIC ${CMAKE_CURRENT_LIST_DIR}/../support/run_model.cc)
+target_link_libraries(run_model PUBLIC engine)
+add_room_test(decoder_test SRCS ${CMAKE_CURRENT_LIST_DIR}/decoder_test.cc DEPS run_model)
+add_room_test(skip_layers_test SRCS ${CMAKE_CURRENT_LIST_DIR}/skip_layers_test.cc DEPS run_model)
+add_room_test(engine_test SRCS ${CMAKE_CURRENT_LIST_DIR}/engine_test.cc DEPS engine)

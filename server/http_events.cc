@@ -1,0 +1,79 @@
+#include "server/http_events.h"
+
+#include <boost/asio/post.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <utility>
+
+namespace skipserve {
+namespace {
+
+class Numbered : public CompletionListener {
+ public:
+  Numbered(std::shared_ptr<HttpEvents> events, int first)
+      : events_(std::move(events)), first_(first) {}
+  void OnToken(int choice, TokenEvent event) override {
+    events_->Push({first_ + choice, std::move(event)});
+  }
+  void OnFinish(int choice, FinishEvent event) override {
+    events_->Push({first_ + choice, std::move(event)});
+  }
+
+ private:
+  const std::shared_ptr<HttpEvents> events_;
+  const int first_;
+};
+
+}  // namespace
+
+HttpEvents::HttpEvents(asio::any_io_executor strand)
+    : wiring_(Wiring{strand, asio::steady_timer(strand)}) {}
+
+std::shared_ptr<CompletionListener> HttpEvents::Listener(std::shared_ptr<HttpEvents> events,
+                                                         int first) {
+  return std::make_shared<Numbered>(std::move(events), first);
+}
+
+void HttpEvents::Push(HttpEvent event) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (!wiring_) return;
+  events_.push_back(std::move(event));
+  if (posted_) return;
+  posted_ = true;
+  // Under the lock, so that no wake-up can be posted after Detach.
+  asio::post(wiring_->strand, [self = shared_from_this()] { self->Arrived(); });
+}
+
+asio::awaitable<std::vector<HttpEvent>> HttpEvents::Take(Clock::time_point deadline) {
+  for (;;) {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      if (!events_.empty() || woken_ || !wiring_ || Clock::now() >= deadline) {
+        woken_ = false;
+        co_return std::exchange(events_, {});
+      }
+    }
+    wiring_->arrived.expires_at(deadline);
+    ErrorCode ignored;
+    co_await wiring_->arrived.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+  }
+}
+
+void HttpEvents::Arrived() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  posted_ = false;
+  if (wiring_) wiring_->arrived.cancel();
+}
+
+void HttpEvents::Wake() {
+  woken_ = true;
+  if (wiring_) wiring_->arrived.cancel();
+}
+
+void HttpEvents::Detach() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  wiring_.reset();
+  events_.clear();
+}
+
+}  // namespace skipserve

@@ -1,0 +1,59 @@
+// The way of events from the engine's step thread to one response: a queue that the step thread
+// fills without ever waiting and that the response's coroutine empties at the client's pace. Its
+// size is bounded by what the request may generate.
+#pragma once
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <variant>
+#include <vector>
+
+#include "server/completion.h"
+#include "server/http_transport.h"
+
+namespace skipserve {
+
+struct HttpEvent {
+  int choice = 0;
+  std::variant<TokenEvent, FinishEvent> what;
+};
+
+class HttpEvents : public std::enable_shared_from_this<HttpEvents> {
+ public:
+  // `strand` is that of the response.
+  explicit HttpEvents(asio::any_io_executor strand);
+
+  // A listener for one Completion, whose choices are numbered from `first` here.
+  static std::shared_ptr<CompletionListener> Listener(std::shared_ptr<HttpEvents> events,
+                                                      int first);
+
+  // Any thread.
+  void Push(HttpEvent event);
+
+  // The rest on the strand only.
+  // All events so far; waits for the first one until `deadline` or Wake. May be empty.
+  asio::awaitable<std::vector<HttpEvent>> Take(Clock::time_point deadline);
+  void Wake();
+  // Nobody will take events any more: later ones are dropped, and nothing of Asio's is held, so
+  // that the engine may keep the listener longer than the server lives.
+  void Detach();
+
+ private:
+  void Arrived();
+
+  struct Wiring {
+    asio::any_io_executor strand;
+    asio::steady_timer arrived;
+  };
+  std::mutex mutex_;
+  std::vector<HttpEvent> events_;  // guarded by mutex_
+  bool posted_ = false;            // guarded by mutex_: a wake-up is on its way
+  bool woken_ = false;             // strand only
+  std::optional<Wiring> wiring_;   // guarded by mutex_; changed on the strand only
+};
+
+}  // namespace skipserve

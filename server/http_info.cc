@@ -1,0 +1,65 @@
+// The routes that tell how the server and its model are: index, health, readiness, load, metrics,
+// models.
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "server/http_router.h"
+#include "server/openai_models.h"
+
+namespace skipserve {
+
+HttpReply HandleIndex(HttpContext& context, const HttpRequest&) {
+  std::string text = absl::StrCat("SkipServe, serving ", context.options.served_name, "\n\n");
+  for (const HttpRoute& route : HttpRoutes()) {
+    absl::StrAppend(&text, route.method, " ", route.path, "\n    ", route.help, "\n");
+  }
+  return TextReply(200, std::move(text));
+}
+
+HttpReply HandleHealth(HttpContext&, const HttpRequest&) {
+  return JsonReply(200, {{"status", "ok"}});
+}
+
+HttpReply HandleReady(HttpContext& context, const HttpRequest&) {
+  if (context.engine.load().draining || context.stopping) {
+    return ErrorReply(ApiErrorFor(503, "The server is shutting down."));
+  }
+  if (!context.ready) return ErrorReply(ApiErrorFor(503, "The server is not ready."));
+  return JsonReply(200, {{"status", "ready"}});
+}
+
+HttpReply HandleLoad(HttpContext& context, const HttpRequest&) {
+  const EngineLoad load = context.engine.load();
+  return JsonReply(200, {{"waiting", load.waiting},
+                         {"prefilling", load.prefilling},
+                         {"decoding", load.decoding},
+                         {"kv_blocks_used", load.kv_blocks_used},
+                         {"kv_blocks_reserved", load.kv_blocks_reserved},
+                         {"kv_blocks_total", load.kv_blocks_total},
+                         {"draining", load.draining}});
+}
+
+HttpReply HandleMetrics(HttpContext& context, const HttpRequest&) {
+  HttpReply reply = TextReply(200, context.metrics.Expose(context.engine.load()));
+  reply.content_type = "text/plain; version=0.0.4; charset=utf-8";
+  return reply;
+}
+
+HttpReply HandleModels(HttpContext& context, const HttpRequest&) {
+  return JsonReply(
+      200, ModelListJson(context.options.served_name, context.created, context.engine.info()));
+}
+
+HttpReply HandleModel(HttpContext& context, const HttpRequest& request) {
+  if (!context.IsModelName(request.argument)) {
+    ApiError error = ApiErrorFor(
+        404, absl::StrCat("The model '", request.argument.substr(0, 200), "' does not exist."));
+    error.param = "model";
+    error.code = "model_not_found";
+    return ErrorReply(error);
+  }
+  return JsonReply(200,
+                   ModelJson(context.options.served_name, context.created, context.engine.info()));
+}
+
+}  // namespace skipserve

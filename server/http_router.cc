@@ -1,0 +1,116 @@
+#include "server/http_router.h"
+
+#include <exception>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/string_view.h"
+#include "server/http_work.h"
+#include "server/log.h"
+
+namespace skipserve {
+namespace {
+
+bool PathMatches(absl::string_view pattern, absl::string_view path, std::string* argument) {
+  if (pattern.empty() || pattern.back() != '*') return pattern == path;
+  pattern.remove_suffix(1);
+  if (!absl::StartsWith(path, pattern) || path.size() == pattern.size()) return false;
+  *argument = std::string(path.substr(pattern.size()));
+  return true;
+}
+
+// JSON, or not said. What a web page can post to another site without being asked for leave is
+// turned away.
+bool IsJson(absl::string_view content_type) {
+  const absl::string_view type =
+      absl::StripAsciiWhitespace(content_type.substr(0, content_type.find(';')));
+  return type.empty() || absl::EqualsIgnoreCase(type, "application/json");
+}
+
+asio::awaitable<void> Dispatch(HttpContext& context, HttpExchange& exchange) {
+  HttpRequest& request = exchange.request();
+  HttpMatch match = MatchRoute(request.method, request.path);
+  if (match.route == nullptr) {
+    co_await exchange.Reply(std::move(match.refusal));
+    co_return;
+  }
+  request.argument = std::move(match.argument);
+  const HttpRoute& route = *match.route;
+  if (request.method == "POST" && !IsJson(request.content_type)) {
+    co_await exchange.Reply(
+        ErrorReply(ApiErrorFor(415, "The body must be sent as Content-Type: application/json.")));
+  } else if (route.lengthy != nullptr) {
+    co_await route.lengthy(context, exchange);
+  } else if (request.method == "POST") {
+    HttpReply reply = co_await RunOn(
+        context.workers, [&context, &request, &route] { return route.plain(context, request); });
+    co_await exchange.Reply(std::move(reply));
+  } else {
+    co_await exchange.Reply(route.plain(context, request));
+  }
+}
+
+}  // namespace
+
+const std::vector<HttpRoute>& HttpRoutes() {
+  static const auto* const routes = new std::vector<HttpRoute>{
+      {"GET", "/", "this list", HandleIndex},
+      {"POST", "/v1/chat/completions", "answer a chat; OpenAI's API", nullptr,
+       HandleChatCompletions},
+      {"POST", "/v1/completions", "continue a text; OpenAI's API", nullptr, HandleCompletions},
+      {"GET", "/v1/models", "the model served, its limits and skip levels", HandleModels},
+      {"GET", "/v1/models/*", "the same by name", HandleModel},
+      {"POST", "/tokenize", "{\"text\" or \"messages\"} to token ids", HandleTokenize},
+      {"POST", "/detokenize", "{\"tokens\"} to text", HandleDetokenize},
+      {"GET", "/health", "200 while the process lives", HandleHealth},
+      {"GET", "/ready", "200 while requests are taken, else 503", HandleReady},
+      {"GET", "/load", "queue, running requests and KV memory", HandleLoad},
+      {"GET", "/metrics", "figures for Prometheus", HandleMetrics},
+  };
+  return *routes;
+}
+
+HttpMatch MatchRoute(const std::string& method, const std::string& path) {
+  HttpMatch match;
+  std::vector<std::string> allowed;
+  for (const HttpRoute& route : HttpRoutes()) {
+    if (!PathMatches(route.path, path, &match.argument)) continue;
+    if (method == route.method) {
+      match.route = &route;
+      return match;
+    }
+    allowed.emplace_back(route.method);
+    if (allowed.back() == "GET") allowed.emplace_back("HEAD");
+  }
+  if (allowed.empty()) {
+    match.refusal = ErrorReply(
+        ApiErrorFor(404, absl::StrCat("There is no ", path.substr(0, 200), " here; see GET /.")));
+  } else {
+    const std::string allow = absl::StrJoin(allowed, ", ");
+    match.refusal = ErrorReply(ApiErrorFor(405, "This path allows " + allow + " only."));
+    match.refusal.headers.emplace_back("Allow", allow);
+  }
+  return match;
+}
+
+asio::awaitable<void> AnswerRequest(HttpContext& context, HttpExchange& exchange) {
+  bool failed = false;
+  try {
+    co_await Dispatch(context, exchange);
+  } catch (const std::exception& e) {
+    // Out of memory, or a fault of ours; either way this request's alone.
+    LogEvent(
+        spdlog::level::err,
+        {{"event", "http_handler_failed"}, {"path", exchange.request().path}, {"error", e.what()}});
+    failed = true;
+  }
+  co_await exchange.StopWatch();
+  if (failed && !exchange.replied()) {
+    co_await exchange.Reply(ErrorReply(ApiErrorFor(500, "The server failed on this request.")));
+  }
+}
+
+}  // namespace skipserve

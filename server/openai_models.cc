@@ -1,0 +1,36 @@
+#include "server/openai_models.h"
+
+#include <utility>
+
+#include "engine/skip/policy.h"
+
+namespace skipserve {
+
+OrderedJson ModelJson(const std::string& name, int64_t created, const ModelInfo& info) {
+  OrderedJson levels = OrderedJson::array();
+  for (const SkipLevelInfo& level : info.skip_levels) {
+    levels.push_back({{"name", level.name}, {"policy", PolicyToJson(level.policy)}});
+  }
+  return {{"id", name},
+          {"object", "model"},
+          {"created", created},
+          {"owned_by", "skipserve"},
+          {"max_model_len", info.max_context},
+          {"default_max_tokens", info.default_max_tokens},
+          {"architecture", info.config.architecture},
+          {"layers", info.config.layers},
+          {"vocab_size", info.config.vocab_size},
+          {"dtype", info.dtype},
+          {"backend", info.backend},
+          {"fingerprint", info.fingerprint},
+          {"skip",
+           {{"default_level", info.default_skip_level},
+            {"min_prompt_tokens", info.skip_min_prompt},
+            {"levels", std::move(levels)}}}};
+}
+
+OrderedJson ModelListJson(const std::string& name, int64_t created, const ModelInfo& info) {
+  return {{"object", "list"}, {"data", OrderedJson::array({ModelJson(name, created, info)})}};
+}
+
+}  // namespace skipserve

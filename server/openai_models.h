@@ -1,0 +1,17 @@
+// What /v1/models says of the one model served: OpenAI's fields, its limits, and its skip levels.
+// Pure functions.
+#pragma once
+
+#include <string>
+
+#include "engine/engine.h"
+#include "server/openai_error.h"
+
+namespace skipserve {
+
+OrderedJson ModelJson(const std::string& name, int64_t created, const ModelInfo& info);
+
+// {"object": "list", "data": [model]}
+OrderedJson ModelListJson(const std::string& name, int64_t created, const ModelInfo& info);
+
+}  // namespace skipserve

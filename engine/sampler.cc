@@ -29,6 +29,12 @@ float Tame(float x) {
 
 bool IsId(int32_t id, size_t vocab) { return id >= 0 && static_cast<size_t>(id) < vocab; }
 
+bool Penalises(const SamplingParams& p) {
+  return p.repetition_penalty != 1.0f || p.presence_penalty != 0 || p.frequency_penalty != 0;
+}
+
+bool Adjusts(const SamplingParams& p) { return Penalises(p) || !p.logit_bias.empty(); }
+
 std::vector<float> Adjust(absl::Span<const float> raw, const SamplingParams& params,
                           const TokenCounts& counts, absl::Span<const int32_t> banned) {
   std::vector<float> logits(raw.size());
@@ -37,7 +43,7 @@ std::vector<float> Adjust(absl::Span<const float> raw, const SamplingParams& par
     if (IsId(id, logits.size())) logits[id] = Tame(logits[id] + bias);
   }
   const float repetition = params.repetition_penalty > 0 ? params.repetition_penalty : 1.0f;
-  if (repetition != 1.0f || params.presence_penalty != 0 || params.frequency_penalty != 0) {
+  if (Penalises(params)) {
     for (const auto& [id, count] : counts.counts()) {
       if (!IsId(id, logits.size())) continue;
       float& logit = logits[id];
@@ -91,16 +97,17 @@ struct Softmax {
   double operator()(float logit) const { return std::exp((logit - max) / temperature); }
 };
 
-// The last entry of the smallest best-first prefix that holds at least the share `top_p` of the
-// whole weight. Halves the range around the end of the prefix, so the work is linear.
-Scored EndOfNucleus(std::vector<Scored> entries, const Softmax& weight, double total,
-                    double top_p) {
-  // Entries this light hold less than 1 - top_p together: none of them is in the prefix.
-  const double light = (1.0 - top_p) * total / static_cast<double>(entries.size()) * 0.5;
-  entries.erase(std::remove_if(entries.begin(), entries.end(),
-                               [&](const Scored& e) { return weight(e.logit) < light; }),
-                entries.end());
-  double wanted = top_p * total;
+double TotalWeight(absl::Span<const float> logits, const Softmax& weight) {
+  double total = 0;
+  for (const float logit : logits) {
+    if (logit != kNever) total += weight(logit);
+  }
+  return total;
+}
+
+// The last entry of the smallest best-first prefix that holds the weight `wanted`. Halves the range
+// around the end of the prefix, so the work is linear.
+Scored EndOfPrefix(std::vector<Scored> entries, const Softmax& weight, double wanted) {
   auto begin = entries.begin(), end = entries.end();
   while (end - begin > 1) {
     const auto middle = begin + (end - begin) / 2;
@@ -117,55 +124,78 @@ Scored EndOfNucleus(std::vector<Scored> entries, const Softmax& weight, double t
   return *begin;
 }
 
+Scored EndOfNucleus(absl::Span<const float> logits, const Softmax& weight, float top_p) {
+  const double total = TotalWeight(logits, weight);
+  // Entries this light hold less than 1 - top_p of the whole together, so none is in the nucleus:
+  // of a model's distribution that leaves few to look at.
+  const double light = 0.5 * (1.0 - top_p) * total / static_cast<double>(logits.size());
+  const double least = weight.max + weight.temperature * std::log(light);
+  std::vector<Scored> entries;
+  for (size_t i = 0; i < logits.size(); ++i) {
+    if (logits[i] != kNever && logits[i] >= least) {
+      entries.push_back({logits[i], static_cast<int32_t>(i)});
+    }
+  }
+  return EndOfPrefix(std::move(entries), weight, top_p * total);
+}
+
 // The filters as one bound: tokens after it in the order are out.
 Scored LastKept(absl::Span<const float> logits, const SamplingParams& params,
                 const Softmax& weight) {
   Scored last{std::numeric_limits<float>::lowest(), std::numeric_limits<int32_t>::max()};
-  const bool top_k = params.top_k > 0 && static_cast<size_t>(params.top_k) < logits.size();
-  const bool top_p = params.top_p < 1.0f;
-  if (top_k || top_p) {
-    std::vector<Scored> entries;
-    if (top_k) {
-      entries = TopK(logits, params.top_k);
-      last = entries.back();
-    } else {
-      for (size_t i = 0; i < logits.size(); ++i) {
-        if (logits[i] != kNever) entries.push_back({logits[i], static_cast<int32_t>(i)});
-      }
-    }
-    if (top_p) {
+  const bool use_top_p = params.top_p < 1.0f;
+  const float top_p = std::max(0.0f, params.top_p);
+  if (params.top_k > 0 && static_cast<size_t>(params.top_k) < logits.size()) {
+    std::vector<Scored> entries = TopK(logits, params.top_k);
+    last = entries.back();
+    if (use_top_p) {
       double total = 0;
       for (const Scored& e : entries) total += weight(e.logit);
-      last = EndOfNucleus(std::move(entries), weight, total, std::max(0.0f, params.top_p));
+      last = EndOfPrefix(std::move(entries), weight, top_p * total);
     }
+  } else if (use_top_p) {
+    last = EndOfNucleus(logits, weight, top_p);
   }
   if (params.min_p > 0) {
     // weight >= min_p, in logits: the best token's weight is 1 and always passes.
-    const double bound = weight.max + weight.temperature * std::log(std::min(1.0f, params.min_p));
-    const float least = static_cast<float>(bound);
-    last = std::min(last, {least, std::numeric_limits<int32_t>::max()});
+    const double least = weight.max + weight.temperature * std::log(std::min(1.0f, params.min_p));
+    last = std::min(last, {static_cast<float>(least), std::numeric_limits<int32_t>::max()});
   }
   return last;
 }
 
+// Inverts the cumulative distribution, in id order. Sums of blocks find the block, so that every
+// weight is computed once and none is stored.
 int32_t Pick(absl::Span<const float> logits, const Scored& last, const Softmax& weight,
              double uniform) {
-  std::vector<std::pair<int32_t, double>> kept;
-  double total = 0;
-  for (size_t i = 0; i < logits.size(); ++i) {
+  constexpr size_t kBlock = 512;
+  const auto weight_of = [&](size_t i) {
     const Scored entry{logits[i], static_cast<int32_t>(i)};
-    if (entry.logit == kNever || last < entry) continue;
-    const double w = weight(entry.logit);
-    if (w == 0) continue;
-    kept.emplace_back(entry.id, w);
-    total += w;
+    return entry.logit == kNever || last < entry ? 0.0 : weight(entry.logit);
+  };
+  std::vector<double> sums;
+  double total = 0;
+  for (size_t begin = 0; begin < logits.size(); begin += kBlock) {
+    double sum = 0;
+    for (size_t i = begin; i < std::min(begin + kBlock, logits.size()); ++i) sum += weight_of(i);
+    sums.push_back(sum);
+    total += sum;
   }
+  size_t end_block = sums.size() - 1;
+  while (sums[end_block] == 0) --end_block;  // the best token's block has weight
   double left = uniform * total;
-  for (const auto& [id, w] : kept) {
-    if (left < w) return id;
+  size_t block = 0;
+  while (block < end_block && left >= sums[block]) left -= sums[block++];
+  // Where rounding leaves more than the block holds, its last token with any weight is taken.
+  int32_t token = -1;
+  for (size_t i = block * kBlock; i < std::min((block + 1) * kBlock, logits.size()); ++i) {
+    const double w = weight_of(i);
+    if (w == 0) continue;
+    token = static_cast<int32_t>(i);
+    if (left < w) break;
     left -= w;
   }
-  return kept.back().first;  // rounding used up the last token's share
+  return token;
 }
 
 void AddLogprobs(absl::Span<const float> raw, float max, int32_t count, Sampler::Result& result) {
@@ -191,8 +221,12 @@ absl::StatusOr<Sampler::Result> Sampler::Draw(absl::Span<const float> logits,
     return absl::InternalError(absl::StrCat("the model gave no finite logit among ", logits.size(),
                                             ", at position ", position));
   }
-  const std::vector<float> adjusted = Adjust(logits, params, counts, banned);
-  const Scored best = Best(adjusted);
+  std::vector<float> adjusted;
+  Scored best = raw_best;
+  if (params.temperature > 0 || Adjusts(params) || !banned.empty()) {
+    adjusted = Adjust(logits, params, counts, banned);
+    best = Best(adjusted);
+  }
   if (best.id < 0) {
     return absl::InternalError("bias, penalties and banned tokens leave no token to choose");
   }

@@ -1,5 +1,5 @@
-// Between the wire's messages and what the engine takes and gives. Pure functions; every error is INVALID_ARGUMENT and
-// names the field as the proto file does.
+// Between the wire's messages and what the engine takes and gives. Pure functions; every error is
+// INVALID_ARGUMENT and names the field as the proto file does.
 #pragma once
 
 #include <cstdint>

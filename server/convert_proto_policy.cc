@@ -1,7 +1,9 @@
-// Skip policies to and from the wire, by way of their JSON form, whose reader checks every field; see convert_proto.h.
+// Skip policies to and from the wire, by way of their JSON form, whose reader checks every field;
+// see convert_proto.h.
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "engine/status_macros.h"
 #include "nlohmann/json.hpp"
 #include "server/convert_proto.h"
@@ -63,7 +65,8 @@ absl::StatusOr<Json> ToJson(const v1::SkipPolicy& proto) {
 }
 
 absl::Status AtPolicy(const absl::Status& status) {
-  return absl::InvalidArgumentError(absl::StrCat("skip.policy: ", status.message()));
+  return absl::InvalidArgumentError(
+      absl::StrCat("skip.policy: ", absl::StripPrefix(status.message(), "skip policy: ")));
 }
 
 v1::SkipPolicy::Reduce ToProto(Reduce reduce) {

@@ -176,8 +176,8 @@ absl::StatusOr<std::vector<int32_t>> PromptFromProto(const v1::GenerateRequest& 
     case v1::GenerateRequest::kChat:
       return FromChat(proto.chat(), engine);
     case v1::GenerateRequest::kTokenIds:
-      RETURN_IF_ERROR(CheckTokenIds(proto.token_ids().ids(), "token_ids.ids",
-                                    engine.info().config.vocab_size));
+      RETURN_IF_ERROR(
+          CheckTokenIds(proto.token_ids().ids(), "token_ids.ids", engine.info().config.vocab_size));
       return PromptFromIds(engine, proto.token_ids().ids());
     case v1::GenerateRequest::PROMPT_NOT_SET:
       break;

@@ -1,0 +1,108 @@
+// The write reactor: a queue that the engine fills and gRPC empties, so that a slow reader never
+// holds the engine up.
+#include "server/grpc_generate.h"
+
+#include <utility>
+
+#include "absl/time/clock.h"
+#include "server/convert_proto.h"
+#include "server/status.h"
+
+namespace skipserve {
+
+GenerateStream::GenerateStream(std::string request_id, absl::Time deadline)
+    : request_id_(std::move(request_id)), deadline_(deadline) {}
+
+std::shared_ptr<GenerateStream> GenerateStream::Create(std::string request_id,
+                                                       absl::Time deadline) {
+  std::shared_ptr<GenerateStream> stream(new GenerateStream(std::move(request_id), deadline));
+  stream->self_ = stream;
+  return stream;
+}
+
+void GenerateStream::ExpectChoices(int n) {
+  absl::MutexLock lock(&mutex_);
+  running_ = n;
+}
+
+void GenerateStream::Started(absl::StatusOr<std::shared_ptr<Completion>> completion) {
+  bool cancelled = false;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (completion.ok()) {
+      completion_ = *completion;
+      cancelled = cancelled_;
+    } else {
+      status_ = completion.status();
+      running_ = 0;
+      Pump();
+    }
+  }
+  if (cancelled) (*completion)->Cancel();
+}
+
+void GenerateStream::OnToken(int choice, TokenEvent event) {
+  absl::MutexLock lock(&mutex_);
+  // Behind a slow reader, tokens join the message that waits.
+  const size_t in_flight = writing_ ? 1 : 0;
+  const bool joins = queue_.size() > in_flight && queue_.back().has_chunk() &&
+                     queue_.back().chunk().choice() == choice;
+  v1::TokenChunk* chunk = (joins ? queue_.back() : Push()).mutable_chunk();
+  chunk->set_choice(choice);
+  AppendToken(std::move(event), chunk);
+  Pump();
+}
+
+void GenerateStream::OnFinish(int choice, FinishEvent event) {
+  absl::MutexLock lock(&mutex_);
+  if (event.status.ok()) {
+    v1::Finish* finish = Push().mutable_finish();
+    finish->set_choice(choice);
+    FinishToProto(event, finish);
+  } else if (status_.ok()) {
+    status_ = event.status;
+  }
+  --running_;
+  Pump();
+}
+
+void GenerateStream::OnWriteDone(bool ok) {
+  absl::MutexLock lock(&mutex_);
+  writing_ = false;
+  queue_.pop_front();
+  if (!ok) queue_.clear();  // the client is gone; OnCancel ends the work
+  Pump();
+}
+
+void GenerateStream::OnCancel() {
+  // The engine keeps the deadline itself, and says so.
+  if (absl::Now() >= deadline_) return;
+  std::shared_ptr<Completion> completion;
+  {
+    absl::MutexLock lock(&mutex_);
+    cancelled_ = true;
+    completion = completion_;
+  }
+  if (completion != nullptr) completion->Cancel();
+}
+
+void GenerateStream::OnDone() { self_.reset(); }
+
+v1::GenerateResponse& GenerateStream::Push() {
+  v1::GenerateResponse& message = queue_.emplace_back();
+  message.set_request_id(request_id_);
+  return message;
+}
+
+void GenerateStream::Pump() {
+  if (writing_ || finished_) return;
+  if (!queue_.empty()) {
+    writing_ = true;
+    StartWrite(&queue_.front());
+  } else if (running_ == 0) {
+    finished_ = true;
+    Finish(ToGrpcStatus(status_));
+  }
+}
+
+}  // namespace skipserve

@@ -1,0 +1,143 @@
+// What a step computes: decodes always, prefill under the budget, phases in order.
+#include "shapes.h"
+
+namespace skipserve {
+namespace {
+
+using testing::ElementsAre;
+using testing::IsEmpty;
+using Phase = Scheduler::Phase;
+
+TEST(Plan, OfNothingIsEmpty) {
+  Scheduler scheduler(SmallOptions());
+  EXPECT_TRUE(scheduler.Plan(kNow).empty());
+  EXPECT_TRUE(scheduler.idle());
+}
+
+TEST(Plan, CutsTheTrunkInChunks) {
+  Scheduler scheduler(SmallOptions());
+  ASSERT_THAT(scheduler.Add(1, DenseShape(4, 69, 5), kNow), IsOk());
+  for (auto [begin, end] : {std::pair{0, 32}, {32, 64}, {64, 69}}) {
+    StepPlan plan = scheduler.Plan(kNow);
+    EXPECT_THAT(plan.trunks, ElementsAre(IsTrunk(1, begin, end)));
+    EXPECT_THAT(plan.decodes, IsEmpty());
+    EXPECT_THAT(plan.skips, IsEmpty());
+    scheduler.Commit(plan);
+  }
+  EXPECT_EQ(scheduler.phase(1), Phase::kDecode);
+}
+
+TEST(Plan, ChunksAreMultiplesOfTheMinimum) {
+  Scheduler::Options options = SmallOptions();
+  options.idle_step_flops = 30;
+  Scheduler scheduler(options);
+  ASSERT_THAT(scheduler.Add(1, DenseShape(4, 69, 5), kNow), IsOk());
+  EXPECT_THAT(scheduler.Plan(kNow).trunks, ElementsAre(IsTrunk(1, 0, 24)));
+}
+
+TEST(Plan, ADenseRequestGoesFromTrunkToDecode) {
+  Scheduler scheduler(SmallOptions());
+  ASSERT_THAT(scheduler.Add(1, DenseShape(4, 8, 5), kNow), IsOk());
+  scheduler.Commit(scheduler.Plan(kNow));
+  EXPECT_EQ(scheduler.phase(1), Phase::kDecode);
+  StepPlan plan = scheduler.Plan(kNow);
+  EXPECT_THAT(plan.decodes, ElementsAre(IsDecode(1)));
+  EXPECT_THAT(plan.trunks, IsEmpty());
+}
+
+TEST(Plan, SkippingLayersComeAfterTheWholeTrunkAndNotWithIt) {
+  Scheduler scheduler(SmallOptions());
+  ASSERT_THAT(scheduler.Add(1, SkippingShape(4, 8, 3, 5), kNow), IsOk());
+  StepPlan plan = scheduler.Plan(kNow);
+  EXPECT_THAT(plan.trunks, ElementsAre(IsTrunk(1, 0, 8)));
+  EXPECT_THAT(plan.skips, IsEmpty());
+  scheduler.Commit(plan);
+  EXPECT_EQ(scheduler.phase(1), Phase::kSkipping);
+  plan = scheduler.Plan(kNow);
+  EXPECT_THAT(plan.trunks, IsEmpty());
+  EXPECT_THAT(plan.skips, ElementsAre(IsSkip(1, 2, 4)));
+  EXPECT_THAT(plan.decodes, IsEmpty());
+  scheduler.Commit(plan);
+  EXPECT_EQ(scheduler.phase(1), Phase::kDecode);
+}
+
+TEST(Plan, SlicesAsManyLayersAsTheBudgetAllows) {
+  Scheduler::Options options = SmallOptions();
+  options.layers = 10;
+  options.idle_step_flops = 29;
+  Scheduler scheduler(options);
+  ASSERT_THAT(scheduler.Add(1, SkippingShape(10, 8, 3, 5), kNow), IsOk());
+  scheduler.Commit(scheduler.Plan(kNow));
+  for (auto [begin, end] : {std::pair{5, 7}, {7, 9}, {9, 10}}) {
+    StepPlan plan = scheduler.Plan(kNow);
+    EXPECT_THAT(plan.skips, ElementsAre(IsSkip(1, begin, end)));
+    scheduler.Commit(plan);
+  }
+  EXPECT_EQ(scheduler.phase(1), Phase::kDecode);
+}
+
+TEST(Plan, TheBudgetIsSmallerWhileOthersDecode) {
+  Scheduler scheduler(SmallOptions());
+  ASSERT_THAT(scheduler.Add(1, DenseShape(4, 8, 50), kNow), IsOk());
+  RunPrefill(scheduler, 1);
+  ASSERT_THAT(scheduler.Add(2, DenseShape(4, 64, 5), kNow), IsOk());
+  StepPlan plan = scheduler.Plan(kNow);
+  EXPECT_THAT(plan.decodes, ElementsAre(IsDecode(1)));
+  EXPECT_THAT(plan.trunks, ElementsAre(IsTrunk(2, 0, 8)));
+  scheduler.Remove(1);
+  EXPECT_THAT(scheduler.Plan(kNow).trunks, ElementsAre(IsTrunk(2, 0, 32)));
+}
+
+TEST(Plan, OnePieceAlwaysRuns) {
+  Scheduler::Options options = SmallOptions();
+  options.idle_step_flops = 0;
+  options.busy_step_flops = 0;
+  Scheduler scheduler(options);
+  ASSERT_THAT(scheduler.Add(1, SkippingShape(4, 16, 3, 5), kNow), IsOk());
+  ASSERT_THAT(scheduler.Add(2, SkippingShape(4, 16, 3, 5), kNow), IsOk());
+  for (auto [begin, end] : {std::pair{0, 8}, {8, 16}}) {
+    StepPlan plan = scheduler.Plan(kNow);
+    EXPECT_THAT(plan.trunks, ElementsAre(IsTrunk(1, begin, end)));
+    scheduler.Commit(plan);
+  }
+  for (int layer : {2, 3}) {
+    StepPlan plan = scheduler.Plan(kNow);
+    EXPECT_THAT(plan.trunks, IsEmpty());
+    EXPECT_THAT(plan.skips, ElementsAre(IsSkip(1, layer, layer + 1)));
+    scheduler.Commit(plan);
+  }
+  StepPlan plan = scheduler.Plan(kNow);
+  EXPECT_THAT(plan.decodes, ElementsAre(IsDecode(1)));
+  EXPECT_THAT(plan.trunks, ElementsAre(IsTrunk(2, 0, 8)));
+}
+
+TEST(Plan, TheOldestPrefillComesFirstAndTheRestGoesOn) {
+  Scheduler::Options options = SmallOptions();
+  options.idle_step_flops = 30;
+  options.max_prefilling = 3;
+  Scheduler scheduler(options);
+  ASSERT_THAT(scheduler.Add(1, DenseShape(4, 12, 5), kNow), IsOk());
+  ASSERT_THAT(scheduler.Add(2, DenseShape(4, 64, 5), kNow), IsOk());
+  ASSERT_THAT(scheduler.Add(3, DenseShape(4, 64, 5), kNow), IsOk());
+  // 12 for the first, 16 of the 18 left for the second, 2 are too few for the third.
+  EXPECT_THAT(scheduler.Plan(kNow).trunks, ElementsAre(IsTrunk(1, 0, 12), IsTrunk(2, 0, 16)));
+}
+
+TEST(Plan, EverySequenceThatDecodesIsInEveryPlan) {
+  Scheduler scheduler(SmallOptions());
+  for (SequenceId id : {1, 2, 3}) {
+    ASSERT_THAT(scheduler.Add(id, DenseShape(4, 8, 50), kNow), IsOk());
+    RunPrefill(scheduler, id);
+  }
+  ASSERT_THAT(scheduler.Add(4, SkippingShape(4, 40, 3, 5), kNow), IsOk());
+  for (int step = 0; step < 7; ++step) {
+    StepPlan plan = scheduler.Plan(kNow);
+    EXPECT_THAT(plan.decodes, ElementsAre(IsDecode(1), IsDecode(2), IsDecode(3)));
+    EXPECT_EQ(plan.trunks.size() + plan.skips.size(), 1u);
+    scheduler.Commit(plan);
+  }
+  EXPECT_EQ(scheduler.phase(4), Phase::kDecode);
+}
+
+}  // namespace
+}  // namespace skipserve

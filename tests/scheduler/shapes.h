@@ -1,0 +1,37 @@
+// Small sequence shapes and steps that the scheduler's tests share.
+#pragma once
+
+#include <cstdint>
+
+#include "gmock/gmock.h"
+#include "scheduler/scheduler.h"
+
+namespace skipserve {
+
+inline const absl::Time kNow = absl::UnixEpoch() + absl::Hours(1);
+
+// All layers in the trunk; one FLOP a token.
+SequenceShape DenseShape(int32_t layers, int64_t prompt_tokens, int64_t max_new_tokens);
+
+// Half of the layers in the trunk (one FLOP a token), the others caching `kept` tokens each (ten
+// FLOPs a layer).
+SequenceShape SkippingShape(int32_t layers, int64_t prompt_tokens, int64_t kept,
+                            int64_t max_new_tokens);
+
+// Four layers, blocks of 4 tokens, minimal chunks of 8 tokens, chunks of 32; 10 FLOPs a busy step,
+// 1000 an idle one.
+Scheduler::Options SmallOptions(int64_t num_blocks = 1000);
+
+// Plans and commits until `id` decodes.
+void RunPrefill(Scheduler& scheduler, SequenceId id);
+
+MATCHER_P(IsDecode, id, "") { return arg.id == static_cast<SequenceId>(id); }
+MATCHER_P3(IsTrunk, id, begin, end, "") {
+  return arg.id == static_cast<SequenceId>(id) && arg.token_begin == begin && arg.token_end == end;
+}
+MATCHER_P3(IsSkip, id, begin, end, "") {
+  return arg.id == static_cast<SequenceId>(id) && arg.layer_begin == begin && arg.layer_end == end;
+}
+MATCHER(IsOk, "") { return arg.ok(); }
+
+}  // namespace skipserve

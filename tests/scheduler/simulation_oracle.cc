@@ -1,0 +1,296 @@
+// The rules of scheduler.h as loops over tokens and layers.
+#include "simulation_oracle.h"
+
+#include <algorithm>
+#include <set>
+
+#include "absl/strings/str_cat.h"
+
+namespace skipserve {
+namespace {
+
+template <typename... Args>
+absl::Status Wrong(const Args&... args) {
+  return absl::InternalError(absl::StrCat(args...));
+}
+
+uint64_t SlotValue(uint64_t tag, int32_t layer, int64_t token) {
+  return (tag << 40) + (static_cast<uint64_t>(layer) << 32) + static_cast<uint64_t>(token) + 1;
+}
+
+}  // namespace
+
+Oracle::Oracle(const Scheduler::Options& options)
+    : options_(options), memory_(options.num_blocks * options.block_tokens, 0) {}
+
+int64_t Oracle::Need(const SequenceShape& shape) const {
+  int64_t blocks = 0;
+  for (int64_t kv : shape.kv_prompt_tokens) {
+    for (int64_t t = 0; t < kv + shape.max_new_tokens - 1; t += options_.block_tokens) ++blocks;
+  }
+  return blocks;
+}
+
+Oracle::Answer Oracle::ExpectedAnswer(SequenceId id, const SequenceShape& shape) const {
+  if (shape.prompt_tokens < 1) return {absl::StatusCode::kInvalidArgument, ""};
+  if (Knows(id)) return {absl::StatusCode::kAlreadyExists, ""};
+  if (Need(shape) > options_.num_blocks) {
+    return {absl::StatusCode::kResourceExhausted, Scheduler::kNeverFits};
+  }
+  if (static_cast<int32_t>(waiting_.size()) == options_.max_queue) {
+    return {absl::StatusCode::kResourceExhausted, Scheduler::kQueueFull};
+  }
+  return {};
+}
+
+void Oracle::Added(SequenceId id, const SequenceShape& shape) {
+  Record record;
+  record.shape = shape;
+  record.layer = shape.trunk_layers;
+  record.tag = ++tags_;
+  sequences_[id] = record;
+  waiting_.push_back(id);
+}
+
+void Oracle::Removed(SequenceId id) {
+  sequences_.erase(id);
+  waiting_.erase(std::remove(waiting_.begin(), waiting_.end(), id), waiting_.end());
+  running_.erase(std::remove(running_.begin(), running_.end(), id), running_.end());
+}
+
+void Oracle::AdmitInOrder() {
+  int64_t reserved = 0;
+  int32_t prefilling = 0;
+  for (SequenceId id : running_) {
+    reserved += Need(sequences_[id].shape);
+    if (!sequences_[id].decoding()) ++prefilling;
+  }
+  while (!waiting_.empty() && static_cast<int32_t>(running_.size()) < options_.max_running &&
+         prefilling < options_.max_prefilling) {
+    const SequenceId head = waiting_.front();
+    if (reserved + Need(sequences_[head].shape) > options_.num_blocks) {
+      ++held_back_by_blocks;
+      return;
+    }
+    reserved += Need(sequences_[head].shape);
+    ++prefilling;
+    sequences_[head].admitted = true;
+    running_.push_back(head);
+    waiting_.pop_front();
+  }
+}
+
+absl::Status Oracle::CheckPlan(const Scheduler& scheduler, const StepPlan& plan) {
+  AdmitInOrder();
+  if (absl::Status status = CheckState(scheduler); !status.ok()) return status;
+  if (plan.empty() && !sequences_.empty()) return Wrong("an empty plan with work to do");
+  if (absl::Status status = CheckDecodes(plan); !status.ok()) return status;
+  return CheckPrefills(plan);
+}
+
+absl::Status Oracle::CheckDecodes(const StepPlan& plan) const {
+  std::multiset<SequenceId> expected;
+  std::multiset<SequenceId> planned;
+  for (const auto& [id, record] : sequences_) {
+    if (record.admitted && record.decoding()) expected.insert(id);
+  }
+  for (const DecodeItem& item : plan.decodes) planned.insert(item.id);
+  if (planned == expected) return absl::OkStatus();
+  return Wrong(planned.size(), " decodes planned, other than the ", expected.size(), " expected");
+}
+
+// Valid ends of a piece, the smallest beyond `end`.
+int64_t Oracle::NextEnd(const Record& record, int64_t end) const {
+  if (record.trunk_done()) return end + 1;
+  do {
+    ++end;
+  } while (end % options_.min_chunk_tokens != 0 && end != record.shape.prompt_tokens);
+  return end;
+}
+
+// No piece may end beyond.
+int64_t Oracle::LastEnd(const Record& record) const {
+  if (record.trunk_done()) return record.shape.layers();
+  return std::min(record.trunk + options_.chunk_tokens, record.shape.prompt_tokens);
+}
+
+double Oracle::Cost(const Record& record, int64_t end) const {
+  const SequenceShape& shape = record.shape;
+  double flops = 0;
+  if (record.trunk_done()) {
+    for (int64_t l = record.layer; l < end; ++l) {
+      flops += shape.skip_layer_flops[l - shape.trunk_layers];
+    }
+    return flops;
+  }
+  for (int64_t query = record.trunk; query < end; ++query) {
+    flops += shape.trunk_flops_per_token;
+    flops += shape.trunk_flops_per_pair * static_cast<double>(query + 1);
+  }
+  return flops;
+}
+
+absl::Status Oracle::CheckPrefills(const StepPlan& plan) {
+  std::map<SequenceId, Piece> pieces;
+  for (const TrunkItem& item : plan.trunks) {
+    if (!pieces.insert({item.id, {item.id, true, item.token_begin, item.token_end}}).second) {
+      return Wrong("two trunk items of sequence ", item.id);
+    }
+  }
+  for (const SkipItem& item : plan.skips) {
+    if (!pieces.insert({item.id, {item.id, false, item.layer_begin, item.layer_end}}).second) {
+      return Wrong("trunk and skip, or two skip items of sequence ", item.id);
+    }
+  }
+  if (pieces.size() > 1) ++shared_prefill;
+  double left = plan.decodes.empty() ? options_.idle_step_flops : options_.busy_step_flops;
+  size_t found = 0;
+  for (SequenceId id : running_) {
+    const Record& record = sequences_[id];
+    if (record.decoding()) continue;
+    const int64_t begin = record.trunk_done() ? record.layer : record.trunk;
+    const int64_t smallest = NextEnd(record, begin);
+    auto planned = pieces.find(id);
+    if (planned == pieces.end()) {
+      if (found == 0) return Wrong("the oldest prefill, ", id, ", gets nothing");
+      if (Cost(record, smallest) <= left) return Wrong("budget left over for sequence ", id);
+      continue;
+    }
+    const Piece& piece = planned->second;
+    if (piece.trunk == record.trunk_done() || piece.begin != begin) {
+      return Wrong("sequence ", id, " begins at ", piece.begin, ", is at ", begin);
+    }
+    int64_t end = smallest;
+    while (end < piece.end) end = NextEnd(record, end);
+    if (end != piece.end || end > LastEnd(record)) {
+      return Wrong("a piece of sequence ", id, " ends at ", piece.end);
+    }
+    const double cost = Cost(record, end);
+    if (cost > left) {
+      if (found != 0 || end != smallest) return Wrong("budget exceeded by sequence ", id);
+      ++over_budget;
+    } else if (end < LastEnd(record) && NextEnd(record, end) <= LastEnd(record) &&
+               Cost(record, NextEnd(record, end)) <= left) {
+      return Wrong("a piece of sequence ", id, " ends at ", end, " with budget left over");
+    }
+    left -= cost;
+    ++found;
+  }
+  if (found != pieces.size()) return Wrong("prefill of a sequence that does not prefill");
+  return absl::OkStatus();
+}
+
+absl::Status Oracle::Run(const Scheduler& scheduler, const StepPlan& plan) {
+  absl::Status status;
+  for (const DecodeItem& item : plan.decodes) {
+    const Record& record = sequences_[item.id];
+    for (int32_t l = 0; l < options_.layers; ++l) {
+      status.Update(Write(scheduler, item.id, l, Kv(record, l), Kv(record, l) + 1));
+    }
+  }
+  for (const TrunkItem& item : plan.trunks) {
+    for (int32_t l = 0; l < sequences_[item.id].shape.trunk_layers; ++l) {
+      status.Update(Write(scheduler, item.id, l, item.token_begin, item.token_end));
+    }
+  }
+  for (const SkipItem& item : plan.skips) {
+    for (int32_t l = item.layer_begin; l < item.layer_end; ++l) {
+      status.Update(Write(scheduler, item.id, l, 0, sequences_[item.id].shape.kv_prompt_tokens[l]));
+    }
+  }
+  return status;
+}
+
+absl::Status Oracle::Write(const Scheduler& scheduler, SequenceId id, int32_t layer, int64_t begin,
+                           int64_t end) {
+  const std::vector<BlockId>& blocks = scheduler.tables(id)[layer].blocks;
+  for (int64_t t = begin; t < end; ++t) {
+    const size_t index = t / options_.block_tokens;
+    if (index >= blocks.size()) return Wrong("no block for token ", t, " of sequence ", id);
+    memory_.at(int64_t{blocks[index]} * options_.block_tokens + t % options_.block_tokens) =
+        SlotValue(sequences_[id].tag, layer, t);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Oracle::CheckMemory(const Scheduler& scheduler, SequenceId id) const {
+  const Record& record = sequences_.at(id);
+  for (int32_t l = 0; l < options_.layers && record.admitted; ++l) {
+    const std::vector<BlockId>& blocks = scheduler.tables(id)[l].blocks;
+    for (int64_t t = 0; t < Kv(record, l); ++t) {
+      const int64_t slot = int64_t{blocks.at(t / options_.block_tokens)} * options_.block_tokens +
+                           t % options_.block_tokens;
+      if (memory_[slot] != SlotValue(record.tag, l, t)) {
+        return Wrong("token ", t, " of sequence ", id, ", layer ", l, " was overwritten");
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
+void Oracle::Committed(const StepPlan& plan) {
+  auto record = [&](SequenceId id) {
+    auto found = sequences_.find(id);
+    return found != sequences_.end() && found->second.admitted ? &found->second : nullptr;
+  };
+  for (const DecodeItem& item : plan.decodes) {
+    if (Record* r = record(item.id)) ++r->decoded;
+  }
+  for (const TrunkItem& item : plan.trunks) {
+    if (Record* r = record(item.id)) r->trunk = item.token_end;
+  }
+  for (const SkipItem& item : plan.skips) {
+    if (Record* r = record(item.id)) r->layer = item.layer_end;
+  }
+}
+
+int64_t Oracle::Kv(const Record& record, int32_t layer) const {
+  const bool prompt_done =
+      layer < record.shape.trunk_layers || (record.trunk_done() && layer < record.layer);
+  if (!prompt_done) return 0;
+  const int64_t prompt =
+      layer < record.shape.trunk_layers ? record.trunk : record.shape.kv_prompt_tokens[layer];
+  return prompt + record.decoded;
+}
+
+absl::Status Oracle::CheckState(const Scheduler& scheduler) const {
+  using Phase = Scheduler::Phase;
+  for (const auto& [id, record] : sequences_) {
+    const Phase expected = !record.admitted       ? Phase::kWaiting
+                           : !record.trunk_done() ? Phase::kTrunk
+                           : !record.decoding()   ? Phase::kSkipping
+                                                  : Phase::kDecode;
+    if (scheduler.phase(id) != expected) {
+      return Wrong("sequence ", id, " is in phase ", static_cast<int>(scheduler.phase(id)),
+                   ", not ", static_cast<int>(expected));
+    }
+    for (int32_t l = 0; l < options_.layers; ++l) {
+      if (scheduler.kv_tokens(id, l) != Kv(record, l)) {
+        return Wrong("sequence ", id, ", layer ", l, " counts ", scheduler.kv_tokens(id, l),
+                     " KV tokens, not ", Kv(record, l));
+      }
+    }
+  }
+  int64_t reserved = 0;
+  for (SequenceId id : running_) reserved += Need(sequences_.at(id).shape);
+  const Scheduler::Load load = scheduler.load();
+  if (load.waiting != static_cast<int64_t>(waiting_.size()) ||
+      load.prefilling + load.decoding != static_cast<int64_t>(running_.size()) ||
+      load.blocks_reserved != reserved || load.blocks_used > reserved ||
+      load.blocks_total != options_.num_blocks || scheduler.idle() != sequences_.empty()) {
+    return Wrong("load is wrong: ", load.waiting, " waiting, ", load.blocks_reserved, " reserved");
+  }
+  return absl::OkStatus();
+}
+
+std::vector<SequenceId> Oracle::Finished() const {
+  std::vector<SequenceId> finished;
+  for (const auto& [id, record] : sequences_) {
+    if (record.admitted && record.decoding() && record.decoded == record.shape.max_new_tokens - 1) {
+      finished.push_back(id);
+    }
+  }
+  return finished;
+}
+
+}  // namespace skipserve

@@ -22,6 +22,19 @@ void Blocks(const char* data, int64_t count, float* out) {
   for (int64_t i = 0; i < count / kElements; ++i) kBlock(in + i * kBytes, out + i * kElements);
 }
 
+// The plain 16-bit types, by way of a small aligned copy, which lets the loop become vector code.
+template <float (*kToFloat)(uint16_t)>
+void Halves(const char* __restrict data, int64_t count, float* __restrict out) {
+  constexpr int64_t kRun = 64;
+  uint16_t run[kRun];
+  for (; count >= kRun; count -= kRun, data += 2 * kRun, out += kRun) {
+    std::memcpy(run, data, sizeof(run));
+    for (int64_t i = 0; i < kRun; ++i) out[i] = kToFloat(run[i]);
+  }
+  std::memcpy(run, data, 2 * static_cast<size_t>(count));
+  for (int64_t i = 0; i < count; ++i) out[i] = kToFloat(run[i]);
+}
+
 }  // namespace
 
 const StoredTypeInfo* FindStoredType(uint32_t ggml_type) {
@@ -49,11 +62,9 @@ void Dequantize(StoredType type, const char* data, int64_t count, float* out) {
       std::memcpy(out, data, static_cast<size_t>(count) * sizeof(float));
       return;
     case StoredType::kF16:
-      for (int64_t i = 0; i < count; ++i) out[i] = HalfAt(data + 2 * i);
-      return;
+      return Halves<HalfToFloat>(data, count, out);
     case StoredType::kBF16:
-      for (int64_t i = 0; i < count; ++i) out[i] = Bfloat16At(data + 2 * i);
-      return;
+      return Halves<Bfloat16ToFloat>(data, count, out);
     case StoredType::kQ4_0:
       return Blocks<Q4_0Block, 32, 18>(data, count, out);
     case StoredType::kQ4_1:

@@ -31,23 +31,18 @@ inline float HalfToFloat(uint16_t half) {
   return FloatOfBits(sign | (rest < 0x0400u ? subnormal : moved + infinite));
 }
 
-template <typename Byte>
-inline float HalfAt(const Byte* p) {
+inline float Bfloat16ToFloat(uint16_t top) { return FloatOfBits(uint32_t{top} << 16); }
+
+inline float HalfAt(const uint8_t* p) {
   uint16_t half;
   std::memcpy(&half, p, sizeof(half));
   return HalfToFloat(half);
 }
 
-inline float Bfloat16At(const char* p) {
-  uint16_t top;
-  std::memcpy(&top, p, sizeof(top));
-  return FloatOfBits(uint32_t{top} << 16);
-}
-
 // --- blocks of 32: element j is a low half-byte for j < 16, a high one from there ----------------
 
 // half d; 16 bytes: d (q - 8)
-inline void Q4_0Block(const uint8_t* in, float* out) {
+inline void Q4_0Block(const uint8_t* __restrict in, float* __restrict out) {
   const float d = HalfAt(in);
   const uint8_t* q = in + 2;
   for (int j = 0; j < 16; ++j) out[j] = d * static_cast<float>((q[j] & 15) - 8);
@@ -55,7 +50,7 @@ inline void Q4_0Block(const uint8_t* in, float* out) {
 }
 
 // half d, half m; 16 bytes: d q + m
-inline void Q4_1Block(const uint8_t* in, float* out) {
+inline void Q4_1Block(const uint8_t* __restrict in, float* __restrict out) {
   const float d = HalfAt(in), m = HalfAt(in + 2);
   const uint8_t* q = in + 4;
   for (int j = 0; j < 16; ++j) out[j] = d * static_cast<float>(q[j] & 15) + m;
@@ -70,7 +65,7 @@ inline void FifthBits(const uint8_t* in, uint8_t* out) {
 }
 
 // half d; 4 bytes of fifth bits; 16 bytes: d (q - 16)
-inline void Q5_0Block(const uint8_t* in, float* out) {
+inline void Q5_0Block(const uint8_t* __restrict in, float* __restrict out) {
   const float d = HalfAt(in);
   uint8_t high[32];
   FifthBits(in + 2, high);
@@ -82,7 +77,7 @@ inline void Q5_0Block(const uint8_t* in, float* out) {
 }
 
 // half d, half m; 4 bytes of fifth bits; 16 bytes: d q + m
-inline void Q5_1Block(const uint8_t* in, float* out) {
+inline void Q5_1Block(const uint8_t* __restrict in, float* __restrict out) {
   const float d = HalfAt(in), m = HalfAt(in + 2);
   uint8_t high[32];
   FifthBits(in + 4, high);
@@ -94,7 +89,7 @@ inline void Q5_1Block(const uint8_t* in, float* out) {
 }
 
 // half d; 32 signed bytes: d q
-inline void Q8_0Block(const uint8_t* in, float* out) {
+inline void Q8_0Block(const uint8_t* __restrict in, float* __restrict out) {
   const float d = HalfAt(in);
   for (int j = 0; j < 32; ++j) out[j] = d * static_cast<float>(static_cast<int8_t>(in[2 + j]));
 }
@@ -114,7 +109,7 @@ inline void UnpackScales(const uint8_t* in, uint8_t* scale, uint8_t* minimum) {
 
 // half d, half dmin; 12 bytes of scales; 128 bytes: group g of 32 is (d scale[g]) q - dmin min[g],
 // groups 2i and 2i + 1 in the low and high half-bytes of the same 32 bytes.
-inline void Q4_KBlock(const uint8_t* in, float* out) {
+inline void Q4_KBlock(const uint8_t* __restrict in, float* __restrict out) {
   const float d = HalfAt(in), dmin = HalfAt(in + 2);
   uint8_t scale[8], minimum[8];
   UnpackScales(in + 4, scale, minimum);
@@ -129,7 +124,7 @@ inline void Q4_KBlock(const uint8_t* in, float* out) {
 }
 
 // As Q4_K, with 32 bytes of fifth bits before the half-bytes: bit g of byte j belongs to group g.
-inline void Q5_KBlock(const uint8_t* in, float* out) {
+inline void Q5_KBlock(const uint8_t* __restrict in, float* __restrict out) {
   const float d = HalfAt(in), dmin = HalfAt(in + 2);
   uint8_t scale[8], minimum[8];
   UnpackScales(in + 4, scale, minimum);
@@ -152,7 +147,7 @@ inline void Q5_KBlock(const uint8_t* in, float* out) {
 // 128 bytes of low half-bytes, 64 bytes of high bit pairs, 16 signed scales, half d: group s of 16
 // is (d scale[s]) (q - 32). Each half of the block has four runs of 32 elements: run r takes its
 // low bits from half-byte r / 2 of bytes 32 (r % 2) .., its high bits from pair r of 32 bytes.
-inline void Q6_KBlock(const uint8_t* in, float* out) {
+inline void Q6_KBlock(const uint8_t* __restrict in, float* __restrict out) {
   const float d = HalfAt(in + 208);
   for (int half = 0; half < 2; ++half) {
     const uint8_t* low = in + 64 * half;

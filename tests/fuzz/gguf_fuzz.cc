@@ -1,0 +1,23 @@
+// libFuzzer target: any bytes as a GGUF file. What opens is read to the last weight.
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "engine/gguf.h"
+#include "engine/gguf_model.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  using namespace skipserve;
+  const absl::string_view bytes(reinterpret_cast<const char*>(data), size);
+  OpenGguf("fuzz", bytes, nullptr).IgnoreError();
+  const auto file = ParseGguf(bytes);
+  if (!file.ok()) return 0;
+  for (const auto& [name, tensor] : file->tensors) {
+    const auto source = MakeWeightSource(name, tensor, 0);
+    if (!source.ok()) continue;
+    std::vector<float> row(static_cast<size_t>(source->in_features));
+    for (int64_t i = 0; i < source->out_features; ++i) source->read(i, 1, row.data());
+  }
+  return 0;
+}

@@ -1,18 +1,18 @@
 #include "engine/bpe.h"
 
 #include <algorithm>
-#include <functional>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "engine/bpe_queue.h"
 
 namespace skipserve {
 namespace {
 
 using TokenKind = TokenizerSpec::TokenKind;
 
-// Up to this many symbols a scan for the lowest rank beats a heap.
+// Up to this many symbols a scan for the lowest rank beats a queue.
 constexpr size_t kFewSymbols = 40;
 
 uint64_t PairKey(int32_t left, int32_t right) {
@@ -111,46 +111,33 @@ void Bpe::MergeFew(int32_t* symbols, size_t count, std::vector<int32_t>* ids) co
 }
 
 void Bpe::MergeMany(std::vector<int32_t> symbols, std::vector<int32_t>* ids) const {
-  // A doubly linked list over the symbols and a heap of (rank, place). An entry is out of date when
-  // the place's rank has changed since, so nothing is ever taken out of the middle of the heap.
+  // A doubly linked list over the symbols. A place in the queue is out of date when its rank has
+  // changed since, so nothing is ever taken out of the queue's middle.
   const size_t count = symbols.size();
   std::vector<uint32_t> prev(count), next(count), rank(count, kNoRank);
   std::vector<int32_t> merged(count, -1);
-  std::vector<uint64_t> heap;
-  const auto entry = [&](size_t i) { return static_cast<uint64_t>(rank[i]) << 32 | i; };
-  const auto look = [&](size_t i) {
+  MergeQueue queue;
+  const auto look = [&](uint32_t i) {
     const Merge merge = next[i] < count ? Find(symbols[i], symbols[next[i]]) : Merge{kNoRank, -1};
     rank[i] = merge.rank;
     merged[i] = merge.id;
-    return merge.rank != kNoRank;
+    if (merge.rank != kNoRank) queue.Push(merge.rank, i);
   };
-  for (size_t i = 0; i < count; ++i) {
-    prev[i] = static_cast<uint32_t>(i) - 1;
-    next[i] = static_cast<uint32_t>(i) + 1;
+  for (uint32_t i = 0; i < count; ++i) {
+    prev[i] = i - 1;
+    next[i] = i + 1;
+    if (i > 0) look(i - 1);
   }
-  for (size_t i = 0; i < count; ++i) {
-    if (look(i)) heap.push_back(entry(i));
-  }
-  const auto lowest_first = std::greater<uint64_t>();
-  std::make_heap(heap.begin(), heap.end(), lowest_first);
-  const auto look_and_push = [&](size_t i) {
-    if (!look(i)) return;
-    heap.push_back(entry(i));
-    std::push_heap(heap.begin(), heap.end(), lowest_first);
-  };
-  while (!heap.empty()) {
-    std::pop_heap(heap.begin(), heap.end(), lowest_first);
-    const uint64_t top = heap.back();
-    heap.pop_back();
-    const size_t left = static_cast<uint32_t>(top);
-    if (symbols[left] < 0 || rank[left] != static_cast<uint32_t>(top >> 32)) continue;
-    const size_t right = next[left];
+  uint32_t top_rank, left;
+  while (queue.Pop(&top_rank, &left)) {
+    if (symbols[left] < 0 || rank[left] != top_rank) continue;
+    const uint32_t right = next[left];
     symbols[left] = merged[left];
     symbols[right] = -1;
     next[left] = next[right];
-    if (next[right] < count) prev[next[right]] = static_cast<uint32_t>(left);
-    look_and_push(left);
-    if (left > 0) look_and_push(prev[left]);
+    if (next[right] < count) prev[next[right]] = left;
+    if (left > 0) look(prev[left]);
+    look(left);
   }
   for (const int32_t id : symbols) {
     if (id >= 0) ids->push_back(id);

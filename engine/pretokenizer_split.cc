@@ -2,6 +2,7 @@
 
 #include <oniguruma.h>
 
+#include <limits>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -16,6 +17,9 @@ namespace {
 // need no more than one of each a character.
 constexpr unsigned int kMaxStackEntries = 16u << 20;
 constexpr unsigned long kMaxRetries = 16ul << 20;
+
+// Oniguruma gives places as int.
+constexpr size_t kMaxText = std::numeric_limits<int>::max();
 
 const UChar* Bytes(const char* text) { return reinterpret_cast<const UChar*>(text); }
 
@@ -81,6 +85,10 @@ absl::StatusOr<PreTokenizer> PreTokenizer::Create(const std::vector<std::string>
 void PreTokenizer::Split(absl::string_view text, std::vector<size_t>* ends) const {
   ends->clear();
   if (text.empty()) return;
+  if (text.size() > kMaxText) {
+    ends->push_back(text.size());
+    return;
+  }
   const std::unique_ptr<OnigRegion, RegionDeleter> region(onig_region_new());
   const std::unique_ptr<OnigMatchParam, ParamDeleter> param(onig_new_match_param());
   onig_initialize_match_param(param.get());
@@ -117,7 +125,12 @@ void PreTokenizer::Split(absl::string_view text, std::vector<size_t>* ends) cons
     finer.clear();
     size_t begin = 0;
     for (const size_t end : *ends) {
-      cut(stage->onig, begin, end, &finer);
+      // One character cannot be cut, and a text of digits is nothing but such pieces.
+      if (ReadUtf8(text, begin).length == end - begin) {
+        finer.push_back(end);
+      } else {
+        cut(stage->onig, begin, end, &finer);
+      }
       begin = end;
     }
     ends->swap(finer);

@@ -44,6 +44,7 @@ HAND_WRITTEN = [
     "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
     "thethethethethethethethethethethethethethethethethethethethethethethethethethethethethethetheth",
     "<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n", "a<|im_end|>b <|im_end|> c",
+    "a" + "\u0301\u0323" * 50 + "e", "\u0f73\u0f71\u0344\u0323" * 20 + "o\u0302" + "\u0323\u0301" * 33,
     "<|im_start|", "<|im_start|>>", "<<|im_start|>", "<|im|>_start|><|im_start<|im|>", "<|im_start|><|im_start|>",
     "<tool_call>{\"name\": \"x\"}<tool_call>> <tool_call", "x«é»y«e\u0301»z", "<|endoftext|>  <|endoftext|>\n",
 ]

@@ -10,7 +10,8 @@ namespace skipserve {
 namespace {
 
 constexpr int32_t kMaxLogprobs = 20;
-constexpr size_t kMaxStops = 64;
+constexpr size_t kMaxStopStrings = 64;
+constexpr size_t kMaxStopTokens = 4096;
 
 absl::Status CheckRange(const char* name, double value, double low, double high) {
   if (value >= low && value <= high) return absl::OkStatus();  // NaN fails too
@@ -46,8 +47,9 @@ absl::StatusOr<int64_t> CheckRequest(const GenerateRequest& request, const Model
   }
   RETURN_IF_ERROR(CheckSampling(request.sampling));
   RETURN_IF_ERROR(CheckRange("logprobs", request.logprobs, -1, kMaxLogprobs));
-  if (request.stop.strings.size() > kMaxStops || request.stop.token_ids.size() > kMaxStops) {
-    return absl::InvalidArgumentError(absl::StrCat("at most ", kMaxStops, " stop strings and stop tokens are allowed"));
+  if (request.stop.strings.size() > kMaxStopStrings || request.stop.token_ids.size() > kMaxStopTokens) {
+    return absl::InvalidArgumentError(absl::StrCat("at most ", kMaxStopStrings, " stop strings and ",
+                                                   kMaxStopTokens, " stop tokens are allowed"));
   }
   const int64_t room = info.max_context - prompt;
   if (request.stop.max_tokens < 0 || request.stop.max_tokens > room) {

@@ -14,8 +14,6 @@
 namespace skipserve {
 namespace {
 
-using Progress = std::function<void(absl::string_view, int64_t, int64_t)>;
-
 // Pieces of `size` tokens, taken in turn from every text so that a long one does not crowd out the others.
 absl::StatusOr<std::vector<std::vector<int32_t>>> CutPieces(const std::vector<std::string>& texts,
                                                             const Tokenizer& tokenizer, int64_t size, int64_t most) {
@@ -46,27 +44,26 @@ absl::StatusOr<std::vector<std::vector<int32_t>>> CutPieces(const std::vector<st
 // Runs dense prefills of one piece at a time and feeds every layer's FFN activations to its ChannelImportance.
 class Collector {
  public:
-  static absl::StatusOr<std::unique_ptr<Collector>> Create(const ModelFile& model, const CalibrateOptions& options,
-                                                           int64_t pieces, Ops& ops) {
+  static absl::StatusOr<std::unique_ptr<Collector>> Create(const ModelFile& model, int64_t pieces,
+                                                           int64_t tokens, int64_t rows_per_piece, Ops& ops) {
     const ModelConfig& c = model.config();
-    const int64_t tokens = options.tokens_per_text;
-    auto collector = std::unique_ptr<Collector>(new Collector(ops, options));
+    auto collector = std::unique_ptr<Collector>(new Collector(ops, rows_per_piece));
     ASSIGN_OR_RETURN(DecoderWeights weights, LoadDecoderWeights(model, DType::kF32, tokens, ops));
     ASSIGN_OR_RETURN(collector->decoder_, Decoder::Create(c, std::move(weights), tokens, ops));
     collector->layout_ = {DType::kF32, static_cast<int32_t>(tokens), c.kv_heads, c.head_dim};
     ASSIGN_OR_RETURN(collector->kv_, ops.Allocate(collector->layout_.block_bytes()));
     ASSIGN_OR_RETURN(collector->x_, ops.Allocate(tokens * c.width * sizeof(float)));
-    ASSIGN_OR_RETURN(collector->h_, ops.Allocate(options.rows_per_piece * c.width * sizeof(float)));
-    ASSIGN_OR_RETURN(collector->hidden_, ops.Allocate(options.rows_per_piece * c.ffn_width * sizeof(float)));
-    ASSIGN_OR_RETURN(collector->index_, ops.Allocate((2 * tokens + options.rows_per_piece + 1) * sizeof(int32_t)));
+    ASSIGN_OR_RETURN(collector->h_, ops.Allocate(rows_per_piece * c.width * sizeof(float)));
+    ASSIGN_OR_RETURN(collector->hidden_, ops.Allocate(rows_per_piece * c.ffn_width * sizeof(float)));
+    ASSIGN_OR_RETURN(collector->index_, ops.Allocate((2 * tokens + rows_per_piece + 1) * sizeof(int32_t)));
     for (int32_t i = 0; i < c.layers; ++i) {
-      collector->importance_.emplace_back(c.ffn_width, pieces * options.rows_per_piece);
+      collector->importance_.emplace_back(c.ffn_width, pieces * rows_per_piece);
     }
     return collector;
   }
 
   void Add(const std::vector<int32_t>& ids) {
-    const int64_t n = static_cast<int64_t>(ids.size()), sampled = std::min(options_.rows_per_piece, n);
+    const int64_t n = static_cast<int64_t>(ids.size()), sampled = std::min(rows_per_piece_, n);
     std::vector<int32_t> index = ids;             // token ids, positions, sampled rows, the one KV block
     for (int64_t i = 0; i < n; ++i) index.push_back(static_cast<int32_t>(i));
     for (int64_t i = 0; i < sampled; ++i) index.push_back(static_cast<int32_t>(i * n / sampled));
@@ -94,9 +91,9 @@ class Collector {
   std::vector<float> Importance(int32_t layer) const { return importance_[layer].Importance(); }
 
  private:
-  Collector(Ops& ops, const CalibrateOptions& options) : ops_(ops), options_(options) {}
+  Collector(Ops& ops, int64_t rows_per_piece) : ops_(ops), rows_per_piece_(rows_per_piece) {}
   Ops& ops_;
-  const CalibrateOptions options_;
+  const int64_t rows_per_piece_;
   std::unique_ptr<Decoder> decoder_;
   KvLayout layout_;
   Buffer kv_, x_, h_, hidden_, index_;
@@ -114,37 +111,48 @@ absl::StatusOr<FfnWeights> OpenFfn(const ModelFile& model, int32_t layer) {
 
 }  // namespace
 
-absl::StatusOr<SkipFile> Calibrate(const CalibrateOptions& options, const std::vector<std::string>& texts,
-                                   const Progress& progress) {
-  ASSIGN_OR_RETURN(std::unique_ptr<ModelFile> model, ModelFile::Open(options.model_path));
-  ASSIGN_OR_RETURN(std::unique_ptr<Tokenizer> tokenizer, Tokenizer::Create(model->tokenizer()));
-  const ModelConfig& config = model->config();
-  CalibrateOptions chosen = options;
-  chosen.tokens_per_text = std::min(options.tokens_per_text, config.max_positions);
-  ASSIGN_OR_RETURN(const auto pieces,
-                   CutPieces(texts, *tokenizer, chosen.tokens_per_text, options.max_pieces));
-  const ProxyShape shape = options.proxy.rank > 0 ? options.proxy : ReadyProxyShape(config);
-
-  const std::unique_ptr<Ops> ops = MakeCpuOps(options.threads > 0 ? options.threads : AvailableCpus());
+absl::StatusOr<std::vector<LayerProxy>> BuildProxies(const ModelFile& model,
+                                                     const std::vector<std::vector<int32_t>>& pieces, ProxyShape shape,
+                                                     int64_t rows_per_piece, Ops& ops,
+                                                     const CalibrateProgress& progress) {
   const int64_t total = static_cast<int64_t>(pieces.size());
-  ASSIGN_OR_RETURN(const std::unique_ptr<Collector> collector, Collector::Create(*model, chosen, total, *ops));
+  int64_t longest = 1;
+  for (const auto& piece : pieces) longest = std::max(longest, static_cast<int64_t>(piece.size()));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Collector> collector,
+                   Collector::Create(model, total, longest, rows_per_piece, ops));
   for (int64_t i = 0; i < total; ++i) {
     progress("reading calibration texts", i, total);
     collector->Add(pieces[i]);
   }
+  std::vector<LayerProxy> proxies;
+  const int32_t layers = model.config().layers;
+  for (int32_t layer = 0; layer < layers; ++layer) {
+    progress("building proxies", layer, layers);
+    ASSIGN_OR_RETURN(const FfnWeights ffn, OpenFfn(model, layer));
+    ASSIGN_OR_RETURN(LayerProxy proxy, BuildProxy(ffn, collector->Importance(layer), shape));
+    proxies.push_back(std::move(proxy));
+  }
+  progress("building proxies", layers, layers);
+  return proxies;
+}
+
+absl::StatusOr<SkipFile> Calibrate(const CalibrateOptions& options, const std::vector<std::string>& texts,
+                                   const CalibrateProgress& progress) {
+  ASSIGN_OR_RETURN(std::unique_ptr<ModelFile> model, ModelFile::Open(options.model_path));
+  ASSIGN_OR_RETURN(std::unique_ptr<Tokenizer> tokenizer, Tokenizer::Create(model->tokenizer()));
+  const ModelConfig& config = model->config();
+  ASSIGN_OR_RETURN(const auto pieces,
+                   CutPieces(texts, *tokenizer, std::min(options.tokens_per_text, config.max_positions),
+                             options.max_pieces));
+  const std::unique_ptr<Ops> ops = MakeCpuOps(options.threads > 0 ? options.threads : AvailableCpus());
   SkipFile file;
   file.fingerprint = model->fingerprint();
   file.layers = config.layers;
   file.width = config.width;
   file.ffn_width = config.ffn_width;
   file.settings = ReadySettings(config);
-  for (int32_t layer = 0; layer < config.layers; ++layer) {
-    progress("building proxies", layer, config.layers);
-    ASSIGN_OR_RETURN(const FfnWeights ffn, OpenFfn(*model, layer));
-    ASSIGN_OR_RETURN(LayerProxy proxy, BuildProxy(ffn, collector->Importance(layer), shape));
-    file.proxies.push_back(std::move(proxy));
-  }
-  progress("building proxies", config.layers, config.layers);
+  const ProxyShape shape = options.proxy.rank > 0 ? options.proxy : ReadyProxyShape(config);
+  ASSIGN_OR_RETURN(file.proxies, BuildProxies(*model, pieces, shape, options.rows_per_piece, *ops, progress));
   return file;
 }
 

@@ -1,7 +1,7 @@
 // Causal attention of many query rows over a paged cache: blocks of keys, softmax carried along
 // (flash attention). A column is one (query row, query head) pair of a KV head's group; vector
-// lanes are columns, so K and V are read as they lie and nothing is transposed but the queries.
-// Thread-safe: works in the scratch it is given.
+// lanes are columns, so only the queries are transposed. Thread-safe: works in the scratch it is
+// given.
 #pragma once
 
 #include <cstdint>

@@ -16,132 +16,103 @@ namespace {
 
 using D = hn::ScalableTag<float>;
 using V = hn::Vec<D>;
-constexpr float kMinusInf = -std::numeric_limits<float>::infinity();
-
-// A block of candidates and where its pieces lie in the scratch.
-struct Block {
-  int64_t begin = 0;
-  int64_t count = 0;
-  int64_t padded = 0;       // count up to whole tiles
-  float* keys = nullptr;    // [panels, head_dim, tile width]: one KV head's candidates, transposed
-  float* scores = nullptr;  // [4, kProbeBlock]: of four queries
-  float* head_sum = nullptr;  // [kProbeBlock]: reduction over the window
-};
+constexpr int64_t kRows = kTileRows;
 
 int64_t Width() { return static_cast<int64_t>(kTileVectors * hn::Lanes(D())); }
 
-Block MakeBlock(int64_t index, int64_t candidates, int64_t dim, void* scratch) {
-  Block b;
-  b.begin = index * kProbeBlock;
-  b.count = std::min(kProbeBlock, candidates - b.begin);
-  b.padded = (b.count + Width() - 1) / Width() * Width();
-  b.keys = static_cast<float*>(scratch);
-  b.scores = b.keys + kProbeBlock * dim;
-  b.head_sum = b.scores + kTileRows * kProbeBlock;
-  return b;
-}
-
-// Transposes one KV head's candidates, scaled so that a score is a power of two's exponent.
-void PackKeys(TensorView k, int64_t kv_head, int64_t dim, const Block& b) {
+// Transposes one KV head's candidates to panels [head_dim, Width()], scaled so that a score is a
+// power of two's exponent. Writes run along lines; the other order took four times as long.
+void PackKeys(TensorView k, int64_t kv_head, int64_t dim, int64_t begin, int64_t count, float* to) {
+  const int64_t width = Width();
   const float scale = 1.44269504f / std::sqrt(static_cast<float>(dim));
-  for (int64_t c = 0; c < b.padded; ++c) {
-    const float* from = k.data + (b.begin + std::min(c, b.count - 1)) * k.stride + kv_head * dim;
-    float* to = b.keys + c / Width() * dim * Width() + c % Width();
-    for (int64_t j = 0; j < dim; ++j) to[j * Width()] = from[j] * scale;
+  for (int64_t first = 0; first < count; first += width) {
+    const float* rows[kProbeBlock];
+    for (int64_t c = 0; c < width; ++c) {
+      rows[c] = k.data + (begin + std::min(first + c, count - 1)) * k.stride + kv_head * dim;
+    }
+    for (int64_t j = 0; j < dim; ++j) {
+      for (int64_t c = 0; c < width; ++c) *to++ = rows[c][j] * scale;
+    }
   }
 }
 
-// Scores of queries [first, first + 4) of a head against the block; -inf where a query does not see
-// a candidate.
-void Score(TensorView q, int64_t candidates, int64_t head, int64_t first, int64_t dim,
-           const Block& b) {
+// Scores, in place of weights, of columns [column, column + 4) against `padded` candidates.
+void Score(const float* const* q_rows, const float* keys, int64_t dim, int64_t padded,
+           float* scores) {
   const D d;
   const int64_t n = hn::Lanes(d);
-  const float* rows[kTileRows];
-  for (int64_t r = 0; r < static_cast<int64_t>(kTileRows); ++r) {
-    rows[r] = q.data + std::min(first + r, q.rows - 1) * q.stride + head * dim;
-  }
-  for (int64_t c = 0; c < b.padded; c += Width()) {
+  for (int64_t c = 0; c < padded; c += Width()) {
     V tile[kTileRows][kTileVectors];
-    DotTile(d, rows, b.keys + c * dim, dim, tile);
+    DotTile(d, q_rows, keys + c * dim, dim, tile);
     for (size_t r = 0; r < kTileRows; ++r) {
       for (size_t v = 0; v < kTileVectors; ++v)
-        hn::Store(tile[r][v], d, b.scores + r * kProbeBlock + c + v * n);
+        hn::Store(tile[r][v], d, scores + r * kProbeBlock + c + v * n);
     }
-  }
-  for (int64_t r = 0; r < static_cast<int64_t>(kTileRows); ++r) {
-    const int64_t seen = candidates - q.rows + std::min(first + r, q.rows - 1) + 1 - b.begin;
-    const int64_t limit = std::clamp<int64_t>(seen, 0, b.count);
-    std::fill(b.scores + r * kProbeBlock + limit, b.scores + r * kProbeBlock + b.padded, kMinusInf);
   }
 }
 
-void Sums(TensorView q, TensorView k, const ProbeParams& params, int64_t block, void* scratch,
-          float* max, float* sum) {
+// Scores to weights; only the first `seen` candidates have any.
+void Weights(float* HWY_RESTRICT s, int64_t seen, int64_t padded, float* max, float* sum) {
   const D d;
   const int64_t n = hn::Lanes(d);
+  std::fill(s + seen, s + padded, -std::numeric_limits<float>::infinity());
+  V m = hn::Set(d, std::numeric_limits<float>::lowest());
+  for (int64_t i = 0; i < padded; i += n) m = hn::Max(m, hn::Load(d, s + i));
+  m = hn::MaxOfLanes(d, m);
+  V l = hn::Zero(d);
+  for (int64_t i = 0; i < padded; i += n) {
+    const V e = Exp2NonPositive(d, hn::Sub(hn::Load(d, s + i), m));
+    hn::Store(e, d, s + i);
+    l = hn::Add(l, e);
+  }
+  *max = hn::GetLane(m);
+  *sum = hn::GetLane(hn::SumOfLanes(d, l));
+}
+
+void Weigh(TensorView q, TensorView k, const ProbeParams& params, ProbeHeads heads, int64_t block,
+           float* keys, float* weights, float* max, float* sum) {
   const int64_t dim = params.head_dim;
-  const int64_t group = params.heads / params.kv_heads;
-  const Block b = MakeBlock(block, k.rows, dim, scratch);
-  for (int64_t head = 0; head < params.heads; ++head) {
-    if (head % group == 0) PackKeys(k, head / group, dim, b);
-    for (int64_t first = 0; first < q.rows; first += kTileRows) {
-      Score(q, k.rows, head, first, dim, b);
-      for (int64_t w = first; w < std::min<int64_t>(first + kTileRows, q.rows); ++w) {
-        const float* s = b.scores + (w - first) * kProbeBlock;
-        V m = hn::Set(d, std::numeric_limits<float>::lowest());
-        for (int64_t i = 0; i < b.padded; i += n) m = hn::Max(m, hn::Load(d, s + i));
-        m = hn::MaxOfLanes(d, m);
-        V l = hn::Zero(d);
-        for (int64_t i = 0; i < b.padded; i += n) {
-          l = hn::Add(l, Exp2NonPositive(d, hn::Sub(hn::Load(d, s + i), m)));
-        }
-        max[head * q.rows + w] = hn::GetLane(m);
-        sum[head * q.rows + w] = hn::GetLane(hn::SumOfLanes(d, l));
-      }
+  const int64_t begin = block * kProbeBlock;
+  const int64_t count = std::min(kProbeBlock, k.rows - begin);
+  const int64_t padded = (count + Width() - 1) / Width() * Width();
+  PackKeys(k, heads.first_head / (params.heads / params.kv_heads), dim, begin, count, keys);
+  const int64_t columns = heads.num_heads * q.rows;
+  for (int64_t column = 0; column < columns; column += kRows, weights += kRows * kProbeBlock) {
+    const float* rows[kRows];
+    for (int64_t r = 0; r < kRows; ++r) {
+      const int64_t at = std::min(column + r, columns - 1);
+      rows[r] = q.data + at % q.rows * q.stride + (heads.first_head + at / q.rows) * dim;
+    }
+    Score(rows, keys, dim, padded, weights);
+    for (int64_t r = 0; r < std::min(kRows, columns - column); ++r) {
+      const int64_t visible = k.rows - q.rows + (column + r) % q.rows + 1 - begin;
+      Weights(weights + r * kProbeBlock, std::clamp<int64_t>(visible, 0, count), padded,
+              max + column + r, sum + column + r);
     }
   }
 }
 
-HWY_INLINE V Combine(Reduce reduce, V a, V b) {
-  return reduce == Reduce::kMax ? hn::Max(a, b) : hn::Add(a, b);
-}
-
-void ReduceBlock(TensorView q, TensorView k, const ProbeParams& params, int64_t block,
-                 const float* max, const float* inverse_sum, void* scratch, float* scores) {
+void ReduceHeads(const ProbeParams& params, int64_t window, ProbeHeads heads, const float* weights,
+                 const float* scale, float* total) {
   const D d;
   const int64_t n = hn::Lanes(d);
-  const int64_t dim = params.head_dim;
-  const int64_t group = params.heads / params.kv_heads;
-  const Block b = MakeBlock(block, k.rows, dim, scratch);
-  const V window_scale = hn::Set(d, params.window_reduce == Reduce::kMean ? 1.0f / q.rows : 1.0f);
-  const V head_scale = hn::Set(d, params.head_reduce == Reduce::kMean ? 1.0f / params.heads : 1.0f);
-  float* total = b.head_sum + kProbeBlock;
-  std::fill_n(total, b.padded, 0.0f);
-  for (int64_t head = 0; head < params.heads; ++head) {
-    if (head % group == 0) PackKeys(k, head / group, dim, b);
-    std::fill_n(b.head_sum, b.padded, 0.0f);
-    for (int64_t first = 0; first < q.rows; first += kTileRows) {
-      Score(q, k.rows, head, first, dim, b);
-      for (int64_t w = first; w < std::min<int64_t>(first + kTileRows, q.rows); ++w) {
-        const float* s = b.scores + (w - first) * kProbeBlock;
-        const V m = hn::Set(d, max[head * q.rows + w]);
-        const V inverse = hn::Set(d, inverse_sum[head * q.rows + w]);
-        for (int64_t i = 0; i < b.padded; i += n) {
-          const V p = hn::Mul(Exp2NonPositive(d, hn::Sub(hn::Load(d, s + i), m)), inverse);
-          hn::Store(Combine(params.window_reduce, hn::Load(d, b.head_sum + i), p), d,
-                    b.head_sum + i);
-        }
+  const bool window_max = params.window_reduce == Reduce::kMax;
+  const bool head_max = params.head_reduce == Reduce::kMax;
+  const V share = hn::Set(d, (window_max ? 1.0f : 1.0f / static_cast<float>(window)) *
+                                 (head_max ? 1.0f : 1.0f / static_cast<float>(params.heads)));
+  for (int64_t i = 0; i < kProbeBlock; i += n) {
+    V all = hn::Load(d, total + i);
+    for (int64_t h = 0; h < heads.num_heads; ++h) {
+      V head = hn::Zero(d);
+      for (int64_t c = h * window; c < (h + 1) * window; ++c) {
+        const V p = hn::Mul(hn::Load(d, weights + c * kProbeBlock + i), hn::Set(d, scale[c]));
+        head = window_max ? hn::Max(head, p) : hn::Add(head, p);
       }
+      head = hn::Mul(head, share);
+      all = head_max ? hn::Max(all, head) : hn::Add(all, head);
     }
-    for (int64_t i = 0; i < b.padded; i += n) {
-      const V p = hn::Mul(hn::Load(d, b.head_sum + i), window_scale);
-      hn::Store(Combine(params.head_reduce, hn::Load(d, total + i), p), d, total + i);
-    }
+    hn::Store(all, d, total + i);
   }
-  for (int64_t i = 0; i < b.padded; i += n)
-    hn::Store(hn::Mul(hn::Load(d, total + i), head_scale), d, total + i);
-  std::copy_n(total, b.count, scores);
 }
 
 void Pool(const float* x, int64_t count, int64_t reach, float* out) {
@@ -169,22 +140,23 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace skipserve::cpu {
 
-HWY_EXPORT(Sums);
-HWY_EXPORT(ReduceBlock);
+HWY_EXPORT(Weigh);
+HWY_EXPORT(ReduceHeads);
 HWY_EXPORT(Pool);
 
-size_t ProbeScratchBytes(const ProbeParams& params) {
-  return kProbeBlock * (params.head_dim + 6) * sizeof(float);
+int64_t ProbeWeightFloats(int64_t num_heads, int64_t window) {
+  constexpr int64_t kTile = 4;
+  return (num_heads * window + kTile - 1) / kTile * kTile * kProbeBlock;
 }
 
-void ProbeSums(TensorView q, TensorView k, const ProbeParams& params, int64_t block, void* scratch,
-               float* max, float* sum) {
-  HWY_DYNAMIC_DISPATCH(Sums)(q, k, params, block, scratch, max, sum);
+void ProbeWeigh(TensorView q, TensorView k, const ProbeParams& params, ProbeHeads heads,
+                int64_t block, float* keys, float* weights, float* max, float* sum) {
+  HWY_DYNAMIC_DISPATCH(Weigh)(q, k, params, heads, block, keys, weights, max, sum);
 }
 
-void ProbeReduce(TensorView q, TensorView k, const ProbeParams& params, int64_t block,
-                 const float* max, const float* inverse_sum, void* scratch, float* scores) {
-  HWY_DYNAMIC_DISPATCH(ReduceBlock)(q, k, params, block, max, inverse_sum, scratch, scores);
+void ProbeReduce(const ProbeParams& params, int64_t window, ProbeHeads heads, const float* weights,
+                 const float* scale, float* total) {
+  HWY_DYNAMIC_DISPATCH(ReduceHeads)(params, window, heads, weights, scale, total);
 }
 
 void MaxPool(const float* x, int64_t n, int64_t reach, float* out) {

@@ -13,30 +13,46 @@ namespace skipserve::cpu {
 void CpuOps::ProbeScores(TensorView q, TensorView k, const ProbeParams& params, float* scores) {
   assert(q.rows <= k.rows && params.pool % 2 == 1);
   if (k.rows == 0) return;
-  const int64_t columns = params.heads * q.rows;
+  const int64_t group = params.heads / params.kv_heads;
   const int64_t blocks = (k.rows + kProbeBlock - 1) / kProbeBlock;
-  float* max = shared_.Floats(2 * columns * blocks + k.rows);  // [blocks, columns]
-  float* sum = max + columns * blocks;                         // [blocks, columns]
-  float* unpooled = sum + columns * blocks;
-  const size_t bytes = ProbeScratchBytes(params);
-  pool_.ParallelFor(blocks, [&](int64_t b, int thread) {
-    ProbeSums(q, k, params, b, scratch_[thread].Bytes(bytes), max + b * columns, sum + b * columns);
-  });
-  for (int64_t c = 0; c < columns; ++c) {
-    float m = max[c];
-    for (int64_t b = 1; b < blocks; ++b) m = std::max(m, max[b * columns + c]);
-    float s = 0.0f;
-    for (int64_t b = 0; b < blocks; ++b) {
-      s += sum[b * columns + c] * std::exp2(max[b * columns + c] - m);
+  // As many heads of a group at once as their weights have room for.
+  constexpr int64_t kWeightFloats = 8 * 1024 * 1024;
+  int64_t at_once = group;
+  while (at_once > 1 && blocks * ProbeWeightFloats(at_once, q.rows) > kWeightFloats) --at_once;
+  const int64_t block_floats = ProbeWeightFloats(at_once, q.rows);
+  const int64_t max_columns = at_once * q.rows;
+
+  float* weights = shared_.Floats(blocks * (block_floats + kProbeBlock + 2 * max_columns));
+  float* total = weights + blocks * block_floats;  // [blocks, kProbeBlock]
+  float* max = total + blocks * kProbeBlock;       // [blocks, columns]
+  float* sum = max + blocks * max_columns;         // [blocks, columns], then scales
+  std::fill_n(total, blocks * kProbeBlock, 0.0f);  // neutral for a maximum of probabilities too
+  for (int64_t head = 0; head < params.heads;) {
+    const ProbeHeads heads = {head, std::min(at_once, group - head % group)};
+    const int64_t columns = heads.num_heads * q.rows;
+    pool_.ParallelFor(blocks, [&](int64_t b, int thread) {
+      float* keys = scratch_[thread].Floats(kProbeBlock * params.head_dim);
+      ProbeWeigh(q, k, params, heads, b, keys, weights + b * block_floats, max + b * columns,
+                 sum + b * columns);
+    });
+    for (int64_t c = 0; c < columns; ++c) {
+      float m = max[c];
+      for (int64_t b = 1; b < blocks; ++b) m = std::max(m, max[b * columns + c]);
+      float s = 0.0f;
+      for (int64_t b = 0; b < blocks; ++b) {
+        s += sum[b * columns + c] * std::exp2(max[b * columns + c] - m);
+      }
+      for (int64_t b = 0; b < blocks; ++b) {
+        sum[b * columns + c] = std::exp2(max[b * columns + c] - m) / s;
+      }
     }
-    max[c] = m;
-    sum[c] = 1.0f / s;
+    pool_.ParallelFor(blocks, [&](int64_t b, int) {
+      ProbeReduce(params, q.rows, heads, weights + b * block_floats, sum + b * columns,
+                  total + b * kProbeBlock);
+    });
+    head += heads.num_heads;
   }
-  pool_.ParallelFor(blocks, [&](int64_t b, int thread) {
-    ProbeReduce(q, k, params, b, max, sum, scratch_[thread].Bytes(bytes),
-                unpooled + b * kProbeBlock);
-  });
-  MaxPool(unpooled, k.rows, params.pool / 2, scores);
+  MaxPool(total, k.rows, params.pool / 2, scores);
 }
 
 void CpuOps::RowDotSqrt(TensorView a, TensorView b, float* out) {

@@ -75,13 +75,14 @@ absl::Status CheckWeights(const ModelFile& file) {
 
 absl::Status CheckBiases(const StoredTensors& tensors,
                          absl::Span<const absl::string_view> used_suffixes) {
-  for (const auto& [name, tensor] : tensors) {
+  for (const auto& named : tensors) {
+    const std::string& name = named.first;
     if (!absl::EndsWith(name, ".bias")) continue;
     const bool used = std::any_of(used_suffixes.begin(), used_suffixes.end(),
                                   [&](absl::string_view s) { return absl::EndsWith(name, s); });
     if (!used) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("tensor ", name, ": this architecture is not supported with a bias there"));
+      return absl::InvalidArgumentError(absl::StrCat(
+          "tensor ", name, ": this architecture is not supported with a bias there"));
     }
   }
   return absl::OkStatus();

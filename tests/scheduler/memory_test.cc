@@ -109,7 +109,7 @@ TEST(Memory, ASequenceLeftBeyondItsLimitTakesNothingAndIsReported) {
   }
   RunPrefill(scheduler, 1);
   RunPrefill(scheduler, 2);
-  while (scheduler.kv_tokens(1, 0) < 8) scheduler.Commit(scheduler.Plan(kNow));
+  ASSERT_EQ(scheduler.kv_tokens(1, 0), 8);
   EXPECT_THAT(scheduler.CheckInvariants(), IsOk());
   // Sequence 1 has its two tokens and should be gone.
   StepPlan plan = scheduler.Plan(kNow);
@@ -120,11 +120,12 @@ TEST(Memory, ASequenceLeftBeyondItsLimitTakesNothingAndIsReported) {
   EXPECT_THAT(std::string(status.message()), HasSubstr("sequence 1 was not removed"));
   // The other one gets all of its tokens.
   scheduler.Commit(plan);
-  while (scheduler.kv_tokens(2, 0) < 8) {
+  for (int64_t kv = scheduler.kv_tokens(2, 0); kv < 8; ++kv) {
     plan = scheduler.Plan(kNow);
     ASSERT_THAT(plan.decodes, ElementsAre(IsDecode(2)));
     scheduler.Commit(plan);
   }
+  EXPECT_EQ(scheduler.kv_tokens(2, 0), 8);
   scheduler.Remove(1);
   EXPECT_THAT(scheduler.CheckInvariants(), IsOk());
 }

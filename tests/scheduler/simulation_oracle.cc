@@ -217,8 +217,11 @@ absl::Status Oracle::CheckMemory(const Scheduler& scheduler, SequenceId id) cons
   const Record& record = sequences_.at(id);
   for (int32_t l = 0; l < options_.layers && record.admitted; ++l) {
     const std::vector<BlockId>& blocks = scheduler.tables(id)[l].blocks;
+    if (static_cast<int64_t>(blocks.size()) * options_.block_tokens < Kv(record, l)) {
+      return Wrong("the table of sequence ", id, ", layer ", l, " is too short");
+    }
     for (int64_t t = 0; t < Kv(record, l); ++t) {
-      const int64_t slot = int64_t{blocks.at(t / options_.block_tokens)} * options_.block_tokens +
+      const int64_t slot = int64_t{blocks[t / options_.block_tokens]} * options_.block_tokens +
                            t % options_.block_tokens;
       if (memory_[slot] != SlotValue(record.tag, l, t)) {
         return Wrong("token ", t, " of sequence ", id, ", layer ", l, " was overwritten");

@@ -9,6 +9,12 @@
 #include "server/status.h"
 
 namespace skipserve {
+namespace {
+
+// Well below the 4 MiB that clients take by default, with 20 log-probabilities each.
+constexpr int kMaxTokensPerMessage = 64;
+
+}  // namespace
 
 GenerateStream::GenerateStream(std::string request_id, absl::Time deadline)
     : request_id_(std::move(request_id)), deadline_(deadline) {}
@@ -46,7 +52,8 @@ void GenerateStream::OnToken(int choice, TokenEvent event) {
   // Behind a slow reader, tokens join the message that waits.
   const size_t in_flight = writing_ ? 1 : 0;
   const bool joins = queue_.size() > in_flight && queue_.back().has_chunk() &&
-                     queue_.back().chunk().choice() == choice;
+                     queue_.back().chunk().choice() == choice &&
+                     queue_.back().chunk().token_ids_size() < kMaxTokensPerMessage;
   v1::TokenChunk* chunk = (joins ? queue_.back() : Push()).mutable_chunk();
   chunk->set_choice(choice);
   AppendToken(std::move(event), chunk);

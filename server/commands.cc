@@ -1,0 +1,59 @@
+// What a command line says, handed to the parts that do it.
+#include "server/commands.h"
+
+#include <signal.h>
+
+#include <iostream>
+#include <memory>
+#include <vector>
+
+#include "absl/synchronization/notification.h"
+#include "engine/open.h"
+#include "server/interrupt.h"
+#include "server/metrics.h"
+#include "server/serve.h"
+
+namespace skipserve {
+
+int RunServe(const Options& options) {
+  Interrupt signals;
+  signal(SIGPIPE, SIG_IGN);  // whoever read our output may have gone; the clients have not
+  Metrics metrics;
+  EngineOptions engine_options = options.engine;
+  engine_options.observer = &metrics;
+  absl::StatusOr<std::unique_ptr<Engine>> engine = OpenEngine(engine_options);
+  absl::Status status = engine.status();
+  absl::Notification stop;
+  if (status.ok()) {
+    status =
+        ServeEngine(**engine, metrics, options.engine.model_path, options.serve, std::cout, [&] {
+          signals.OnInterrupt([&stop] { stop.Notify(); });
+          stop.WaitForNotification();
+        });
+  }
+  if (status.ok()) return 0;
+  std::cerr << "skipserve: " << status.message() << std::endl;
+  return 1;
+}
+
+int RunGenerate(const Options& options) {
+  GenerateJob job = options.generate;
+  job.engine = options.engine;
+  if (options.compare && job.skips.size() == 1) job.skips.insert(job.skips.begin(), "off");
+  return Generate(job, {});
+}
+
+int RunCalibrate(const Options& options) {
+  CalibrateJob job = options.calibrate;
+  job.calibrate.model_path = options.engine.model_path;
+  job.calibrate.threads = options.engine.threads;
+  return CalibrateModel(job, {});
+}
+
+int RunBench(const Options& options) {
+  BenchJob job = options.bench;
+  job.engine = options.engine;
+  return Bench(job, {});
+}
+
+}  // namespace skipserve

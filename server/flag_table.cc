@@ -1,0 +1,167 @@
+// Every flag of every command.
+#include "server/flag_table.h"
+
+#include "server/flags.h"
+
+namespace skipserve {
+namespace {
+
+#define FIELD(path) \
+  [](Options & o) -> auto& { return o.path; }
+
+constexpr unsigned kRuns = kServe | kGenerate | kInspect | kBench;  // those that open an engine
+constexpr unsigned kAll = kRuns | kCalibrate;
+constexpr Range kPorts{0, 65535};
+constexpr Range kCounts{1, 1 << 30};
+constexpr Range kZeroOrMore{0, 1 << 30};
+constexpr Range kSeconds{0.001, 86400};
+
+Flag NoSkip() {
+  Flag flag = Bind(kRuns, "Skipping", "no-skip", FIELD(engine.skip_enabled),
+                   "Read every prompt densely, whatever requests ask for.");
+  flag.set = [](absl::string_view value, Options& options) {
+    bool off = false;
+    absl::Status status = ReadValue(value, {}, &off);
+    options.engine.skip_enabled = !off;
+    return status;
+  };
+  flag.get = [](const Options& options) { return ShowValue(!options.engine.skip_enabled); };
+  return flag;
+}
+
+std::vector<Flag> MakeTable() {
+  std::vector<Flag> table = {
+      Bind(kAll, "Model", "model", FIELD(engine.model_path),
+           "The model, instead of as the first argument: a .gguf file or a Hugging Face folder."),
+      Bind(kAll, "Model", "backend", FIELD(engine.backend),
+           "What computes: cpu, or reference (slow and readable, for comparison)."),
+      Bind(kAll, "Model", "dtype", FIELD(engine.dtype),
+           "Of weights and KV: f32, bf16, or auto, which is bf16 where the machine is fast at it."),
+      Bind(kAll, "Model", "threads", FIELD(engine.threads),
+           "Threads that compute; 0: as many as the cores this process may use.", {0, 4096}),
+      Bind(kRuns, "Model", "kv-memory-mb", FIELD(engine.kv_memory_mb),
+           "Memory for KV, MiB; 0: four full contexts, at most 40 % of the machine's memory.",
+           kZeroOrMore),
+      Bind(kRuns, "Model", "max-context", FIELD(engine.max_context),
+           "Tokens of prompt and answer together; 0: what the model was made for.", kZeroOrMore),
+      Bind(kRuns, "Model", "chunk-tokens", FIELD(engine.chunk_tokens),
+           "Prompt tokens computed together.", kCounts),
+      NoSkip(),
+      Bind(kRuns, "Skipping", "skip-file", FIELD(engine.skip_file),
+           "The file made by `skipserve calibrate`; by default the one beside the model."),
+      Bind(kServe, "Skipping", "default-skip-level", FIELD(engine.default_skip_level),
+           "The level for requests that do not say; off: dense; by default the settings' own."),
+      Bind(kRuns, "Skipping", "skip-min-prompt", FIELD(engine.skip_min_prompt),
+           "Shorter prompts, in tokens, are read densely unless a level is asked for; 0: the "
+           "settings' own.",
+           kZeroOrMore),
+      Bind(kServe, "Requests", "max-running", FIELD(engine.max_running),
+           "Answers worked on at once.", kCounts),
+      Bind(kServe, "Requests", "max-queue", FIELD(engine.max_queue),
+           "Answers that may wait; more are refused.", kZeroOrMore),
+      Bind(kServe, "Requests", "default-max-tokens", FIELD(engine.default_max_tokens),
+           "New tokens of an answer where a request does not say.", kCounts),
+      Bind(kServe, "Requests", "drain-seconds", FIELD(serve.drain_seconds),
+           "What running answers get to end in when the server is told to stop.", {0, 86400}),
+      Bind(kServe, "Addresses", "host", FIELD(serve.host),
+           "Where to listen; 0.0.0.0 for all of the machine's addresses, as in a container."),
+      Bind(kServe, "Addresses", "grpc-port", FIELD(serve.grpc_port), "0: a free one, printed.",
+           kPorts),
+      Bind(kServe, "Addresses", "http-port", FIELD(serve.http_port), "0: a free one, printed.",
+           kPorts),
+      Bind(kServe, "Addresses", "served-name", FIELD(serve.served_name),
+           "The model's name for clients; by default that of its file."),
+      Bind(kServe, "Limits", "grpc-max-message-mb", FIELD(serve.grpc.max_message_mb),
+           "Largest gRPC request, MiB.", {1, 1024}),
+      Bind(kServe, "Limits", "grpc-workers", FIELD(serve.grpc.worker_threads),
+           "Threads that tokenize for gRPC.", {1, 256}),
+      Bind(kServe, "Limits", "http-io-threads", FIELD(serve.http.io_threads),
+           "Threads that move HTTP's bytes.", {1, 256}),
+      Bind(kServe, "Limits", "http-workers", FIELD(serve.http.worker_threads),
+           "Threads that parse and tokenize for HTTP.", {1, 256}),
+      Bind(kServe, "Limits", "http-max-connections", FIELD(serve.http.max_connections),
+           "HTTP connections at once.", {1, 1000000}),
+      Bind(kServe, "Limits", "http-header-bytes", FIELD(serve.http.header_limit_bytes),
+           "Largest header of an HTTP request.", {1024, 1 << 20}),
+      Bind(kServe, "Limits", "http-body-bytes", FIELD(serve.http.body_limit_bytes),
+           "Largest body of an HTTP request.", {1024, double{1 << 30} * 4}),
+      Bind(kServe, "Limits", "http-body-memory-bytes", FIELD(serve.http.body_memory_bytes),
+           "All bodies of HTTP requests together.", {1024, 1e15}),
+      Bind(kServe, "Limits", "http-header-seconds", FIELD(serve.http.header_timeout),
+           "For a request's header to arrive.", kSeconds),
+      Bind(kServe, "Limits", "http-body-seconds", FIELD(serve.http.body_timeout),
+           "For a request's body to arrive, and a second more for every 64 KiB that came.",
+           kSeconds),
+      Bind(kServe, "Limits", "http-idle-seconds", FIELD(serve.http.idle_timeout),
+           "Between two requests on one connection.", kSeconds),
+      Bind(kServe, "Limits", "http-write-seconds", FIELD(serve.http.write_timeout),
+           "For a client to take 64 KiB.", kSeconds),
+      Bind(kServe, "Limits", "http-heartbeat-seconds", FIELD(serve.http.heartbeat),
+           "A silent stream gets a comment this often.", kSeconds),
+      Bind(kServe, "Limits", "http-stop-seconds", FIELD(serve.http.stop_timeout),
+           "For replies under way, once the engine has stopped.", kSeconds),
+      Bind(kGenerate, "Question", "file", FIELD(generate.question.document_path),
+           "A document to read; - is standard input."),
+      Bind(kGenerate, "Question", "prompt", FIELD(generate.question.prompt),
+           "Text that stands before the question, as a short document."),
+      Bind(kGenerate, "Question", "question", FIELD(generate.question.question),
+           "What to ask, about the document or alone."),
+      Bind(kGenerate, "Question", "raw", FIELD(generate.question.raw),
+           "Without the chat template: the text is continued."),
+      Bind(
+          kGenerate, "Question", "skip", FIELD(generate.skips),
+          "How to read it: off, auto, a level's name, a policy as JSON, or @FILE with one; several "
+          "between commas are compared."),
+      Bind(kGenerate, "Question", "compare", FIELD(compare),
+           "Answer densely first, and show both side by side."),
+      Bind(kGenerate, "Answer", "max-tokens", FIELD(generate.stop.max_tokens),
+           "New tokens at most; 0: the engine's default.", kZeroOrMore),
+      Bind(kGenerate, "Answer", "ignore-eos", FIELD(generate.stop.ignore_eos),
+           "Go on after the model's end."),
+      Bind(kGenerate, "Answer", "temperature", FIELD(generate.sampling.temperature),
+           "0: always the likeliest token.", {0, 2}),
+      Bind(kGenerate, "Answer", "top-k", FIELD(generate.sampling.top_k),
+           "Draw among so many best tokens; 0: all.", kZeroOrMore),
+      Bind(kGenerate, "Answer", "top-p", FIELD(generate.sampling.top_p),
+           "Draw among the best tokens that together have this probability.", {0.0001, 1}),
+      Bind(kGenerate, "Answer", "seed", FIELD(generate.sampling.seed),
+           "The same seed gives the same answer.", {0, 1.9e19}),
+      Bind(kGenerate, "Answer", "json", FIELD(generate.json), "Print answer and report as JSON."),
+      Bind(kCalibrate, "Calibration", "out", FIELD(calibrate.out),
+           "The file to write; by default beside the model, where it is found by itself."),
+      Bind(kCalibrate, "Calibration", "proxy-channels", FIELD(calibrate.calibrate.proxy.d_low),
+           "Channels that a proxy keeps; 0: what suits the model.", kZeroOrMore),
+      Bind(kCalibrate, "Calibration", "proxy-rank", FIELD(calibrate.calibrate.proxy.rank),
+           "Rank of a proxy's factors; 0: what suits the model.", kZeroOrMore),
+      Bind(kCalibrate, "Calibration", "tokens-per-text", FIELD(calibrate.calibrate.tokens_per_text),
+           "Texts are cut into pieces of so many tokens.", {16, 1 << 20}),
+      Bind(kCalibrate, "Calibration", "max-pieces", FIELD(calibrate.calibrate.max_pieces),
+           "Pieces used in all, spread over the texts.", {2, 1 << 20}),
+      Bind(kBench, "Measurement", "prompt-lengths", FIELD(bench.prompt_lengths),
+           "Tokens, between commas.", {1, 1 << 30}),
+      Bind(kBench, "Measurement", "levels", FIELD(bench.levels),
+           "Ways of reading to measure in turn, as generate's --skip has them; off is dense."),
+      Bind(kBench, "Measurement", "decode-tokens", FIELD(bench.decode_tokens),
+           "New tokens after each prompt.", kCounts),
+      Bind(kBench, "Measurement", "repeat", FIELD(bench.repeat),
+           "Times each is measured; the median counts.", {1, 1000}),
+      Bind(kBench, "Measurement", "seed", FIELD(bench.seed), "Of the prompts' tokens.",
+           {0, 1.9e19}),
+      Bind(kBench, "Measurement", "json", FIELD(bench.json_path),
+           "Write the figures to this file too; -: JSON instead of the table."),
+      Bind(kAll, "Log", "log-level", FIELD(log_level), "trace, debug, info, warn, error or off."),
+      Bind(kAll, "Log", "log-format", FIELD(log_format), "text, or json: one object a line."),
+  };
+  return table;
+}
+
+#undef FIELD
+
+}  // namespace
+
+const std::vector<Flag>& FlagTable() {
+  static const auto* const table = new std::vector<Flag>(MakeTable());
+  return *table;
+}
+
+}  // namespace skipserve

@@ -1,0 +1,120 @@
+// What Prometheus reads, and the one mapping of errors.
+#include "server/metrics.h"
+
+#include "gmock/gmock.h"
+#include "grpcpp/support/status.h"
+#include "gtest/gtest.h"
+#include "server/status.h"
+
+namespace skipserve {
+namespace {
+
+using testing::HasSubstr;
+
+TEST(MetricsTest, EveryFamilyHasItsHelpAndType) {
+  Metrics metrics;
+  metrics.CallEnded("grpc", absl::OkStatus(), absl::Seconds(1));
+  const std::string text = metrics.Expose({});
+  for (const char* family :
+       {"skipserve_requests_total counter", "skipserve_requests_queued gauge",
+        "skipserve_requests_running gauge", "skipserve_prompt_tokens_total counter",
+        "skipserve_generated_tokens_total counter", "skipserve_prompt_token_layers_total counter",
+        "skipserve_skipped_token_layers_total counter", "skipserve_ttft_seconds histogram",
+        "skipserve_inter_token_seconds histogram", "skipserve_queue_seconds histogram",
+        "skipserve_e2e_seconds histogram", "skipserve_kv_blocks_used gauge",
+        "skipserve_kv_blocks_reserved gauge", "skipserve_kv_blocks_total gauge",
+        "skipserve_step_duration_seconds histogram", "skipserve_skip_ratio histogram"}) {
+    EXPECT_THAT(text, HasSubstr("# TYPE " + std::string(family) + "\n"));
+    const std::string name = std::string(family).substr(0, std::string(family).find(' '));
+    EXPECT_THAT(text, HasSubstr("# HELP " + name + " "));
+  }
+}
+
+TEST(MetricsTest, AnAnswerIsCountedByItsReport) {
+  Metrics metrics;
+  Report report;
+  report.completion_tokens = 7;
+  report.token_layers = 100;
+  report.kv_token_layers = 40;
+  report.skip_ratio = 0.55;
+  report.ttft = absl::Seconds(2);
+  report.queue = absl::Seconds(0.3);
+  metrics.AnswerEnded(report);
+  const std::string text = metrics.Expose({});
+  EXPECT_THAT(text, HasSubstr("skipserve_generated_tokens_total 7\n"));
+  EXPECT_THAT(text, HasSubstr("skipserve_prompt_token_layers_total 100\n"));
+  EXPECT_THAT(text, HasSubstr("skipserve_skipped_token_layers_total 60\n"));
+  EXPECT_THAT(text, HasSubstr("skipserve_skip_ratio_bucket{le=\"0.5\"} 0\n"));
+  EXPECT_THAT(text, HasSubstr("skipserve_skip_ratio_bucket{le=\"0.6\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr("skipserve_ttft_seconds_sum 2\n"));
+  EXPECT_THAT(text, HasSubstr("skipserve_queue_seconds_sum 0.3\n"));
+}
+
+TEST(MetricsTest, AnAnswerWithoutATokenHasNoFirstOne) {
+  Metrics metrics;
+  metrics.AnswerEnded(Report());
+  EXPECT_THAT(metrics.Expose({}), HasSubstr("skipserve_ttft_seconds_count 0\n"));
+}
+
+TEST(MetricsTest, GaugesAreTheLoad) {
+  Metrics metrics;
+  EngineLoad load;
+  load.waiting = 3;
+  load.prefilling = 1;
+  load.decoding = 4;
+  load.kv_blocks_used = 10;
+  load.kv_blocks_total = 20;
+  const std::string text = metrics.Expose(load);
+  EXPECT_THAT(text, HasSubstr("skipserve_requests_queued 3\n"));
+  EXPECT_THAT(text, HasSubstr("skipserve_requests_running 5\n"));
+  EXPECT_THAT(text, HasSubstr("skipserve_kv_blocks_used 10\n"));
+  EXPECT_THAT(text, HasSubstr("skipserve_kv_blocks_total 20\n"));
+  metrics.OnStep(absl::Milliseconds(4), 2, 300);
+  EXPECT_THAT(metrics.Expose({}), HasSubstr("skipserve_step_duration_seconds_sum 0.004\n"));
+}
+
+struct Expected {
+  absl::Status status;
+  grpc::StatusCode grpc_code;
+  int http_code;
+  const char* type;
+  const char* outcome;
+};
+
+TEST(StatusTest, OneTableForAllFrontEnds) {
+  const std::vector<Expected> table = {
+      {absl::InvalidArgumentError("m"), grpc::StatusCode::INVALID_ARGUMENT, 400,
+       "invalid_request_error", "invalid"},
+      {absl::NotFoundError("m"), grpc::StatusCode::NOT_FOUND, 404, "not_found_error", "invalid"},
+      {absl::ResourceExhaustedError("m"), grpc::StatusCode::RESOURCE_EXHAUSTED, 429,
+       "rate_limit_error", "rejected"},
+      {absl::UnavailableError("m"), grpc::StatusCode::UNAVAILABLE, 503, "server_error",
+       "unavailable"},
+      {absl::DeadlineExceededError("m"), grpc::StatusCode::DEADLINE_EXCEEDED, 504, "server_error",
+       "deadline_exceeded"},
+      {absl::CancelledError("m"), grpc::StatusCode::CANCELLED, 499, "invalid_request_error",
+       "cancelled"},
+      {absl::InternalError("m"), grpc::StatusCode::INTERNAL, 500, "server_error", "error"},
+      {absl::UnknownError("m"), grpc::StatusCode::UNKNOWN, 500, "server_error", "error"},
+      {absl::UnimplementedError("m"), grpc::StatusCode::UNIMPLEMENTED, 501, "server_error",
+       "invalid"},
+      {absl::UnauthenticatedError("m"), grpc::StatusCode::UNAUTHENTICATED, 401,
+       "authentication_error", "invalid"},
+      {absl::PermissionDeniedError("m"), grpc::StatusCode::PERMISSION_DENIED, 403,
+       "permission_error", "invalid"},
+  };
+  for (const Expected& row : table) {
+    EXPECT_EQ(ToGrpcStatus(row.status).error_code(), row.grpc_code) << row.status;
+    EXPECT_EQ(ToGrpcStatus(row.status).error_message(), "m");
+    EXPECT_EQ(HttpStatusCode(row.status), row.http_code) << row.status;
+    EXPECT_EQ(OpenAiErrorType(row.http_code), row.type) << row.status;
+    EXPECT_EQ(OutcomeLabel(row.status), row.outcome) << row.status;
+  }
+  EXPECT_TRUE(ToGrpcStatus(absl::OkStatus()).ok());
+  EXPECT_EQ(HttpStatusCode(absl::OkStatus()), 200);
+  EXPECT_EQ(OutcomeLabel(absl::OkStatus()), "ok");
+  EXPECT_EQ(ToGrpcStatus(absl::InternalError("caf\xc3\xa9")).error_message(), "caf??");
+}
+
+}  // namespace
+}  // namespace skipserve

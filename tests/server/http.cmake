@@ -1,0 +1,15 @@
+# The HTTP front end: conversion by itself, and the server over real sockets.
+add_room(http_test_client SRCS ${CMAKE_CURRENT_LIST_DIR}/http_client.cc
+  DEPS absl::strings nlohmann_json::nlohmann_json)
+add_room_test(openai_test
+  SRCS ${CMAKE_CURRENT_LIST_DIR}/openai_json_test.cc
+       ${CMAKE_CURRENT_LIST_DIR}/openai_request_test.cc
+       ${CMAKE_CURRENT_LIST_DIR}/openai_response_test.cc
+  DEPS server_http fake_engine)
+add_room_test(http_test
+  SRCS ${CMAKE_CURRENT_LIST_DIR}/http_clients_test.cc
+       ${CMAKE_CURRENT_LIST_DIR}/http_completions_test.cc
+       ${CMAKE_CURRENT_LIST_DIR}/http_limits_test.cc
+       ${CMAKE_CURRENT_LIST_DIR}/http_routes_test.cc
+       ${CMAKE_CURRENT_LIST_DIR}/http_stop_test.cc
+  DEPS server_http fake_engine http_test_client)

@@ -1,0 +1,138 @@
+// Every route but the completions, and what a wrong path, method or body gets.
+#include <string>
+
+#include "tests/server/http_fixture.h"
+
+namespace skipserve {
+namespace {
+
+using ::testing::HasSubstr;
+
+TEST_F(HttpTest, HealthReadyLoadIndex) {
+  EXPECT_EQ(Get("/health").status, 200);
+  EXPECT_EQ(Get("/ready").status, 200);
+  EXPECT_EQ(Get("/load").json()["draining"], false);
+  const TestReply index = Get("/");
+  EXPECT_EQ(index.status, 200);
+  EXPECT_THAT(index.body, HasSubstr("/v1/chat/completions"));
+  EXPECT_EQ(Get("/health?verbose=1#x").status, 200);
+  EXPECT_EQ(Get("http://elsewhere:80/health").status, 200);
+}
+
+TEST_F(HttpTest, ReadyFollowsSetReadyAndDraining) {
+  server_->SetReady(false);
+  EXPECT_EQ(Get("/ready").status, 503);
+  EXPECT_EQ(Get("/health").status, 200);
+  server_->SetReady(true);
+  EXPECT_EQ(Get("/ready").status, 200);
+  engine_->Drain(absl::ZeroDuration());
+  const TestReply draining = Get("/ready");
+  EXPECT_EQ(draining.status, 503);
+  EXPECT_EQ(draining.headers.at("retry-after"), "1");
+}
+
+TEST_F(HttpTest, MetricsCountCalls) {
+  ExpectAlive();
+  EXPECT_EQ(Post(kChat, {{"messages", 5}}).status, 400);
+  const TestReply reply = Get("/metrics");
+  EXPECT_EQ(reply.status, 200);
+  EXPECT_THAT(reply.headers.at("content-type"), HasSubstr("version=0.0.4"));
+  EXPECT_THAT(reply.body, HasSubstr("# HELP"));
+  EXPECT_THAT(reply.body, HasSubstr("endpoint=\"/v1/chat/completions\",outcome=\"ok\"} 1"));
+  EXPECT_THAT(reply.body, HasSubstr("endpoint=\"/v1/chat/completions\",outcome=\"invalid\"} 1"));
+}
+
+TEST_F(HttpTest, ModelsByTheirNames) {
+  const nlohmann::json list = Get("/v1/models").json();
+  ASSERT_EQ(list["data"].size(), 1u) << list;
+  const nlohmann::json& model = list["data"][0];
+  EXPECT_EQ(model["id"], "tiny");
+  EXPECT_EQ(model["object"], "model");
+  EXPECT_EQ(model["max_model_len"], 4096);
+  EXPECT_EQ(model["skip"]["default_level"], "balanced");
+  EXPECT_EQ(model["skip"]["levels"][0]["name"], "balanced");
+  EXPECT_EQ(model["skip"]["levels"][0]["policy"]["start"], 1);
+  for (const char* name :
+       {"tiny", "default", "tiny-model.Q8_0", "tiny-model.Q8_0.gguf", "t%69ny"}) {
+    EXPECT_EQ(Get(std::string("/v1/models/") + name).json(), model) << name;
+    EXPECT_EQ(Post(kChat, ChatBody({{"model", name}})).status, name[1] == '%' ? 404 : 200) << name;
+  }
+  for (const char* name : {"other", "a/b/c", "%ff"}) {
+    const TestReply reply = Get(std::string("/v1/models/") + name);
+    EXPECT_EQ(reply.status, 404);
+    EXPECT_EQ(reply.json()["error"]["code"], "model_not_found") << reply.body;
+  }
+}
+
+TEST_F(HttpTest, TokenizeAndBack) {
+  const nlohmann::json plain = Post("/tokenize", {{"text", "a<s>"}}).json();
+  EXPECT_EQ(plain["tokens"], nlohmann::json({'a', '<', 's', '>'})) << plain;
+  EXPECT_EQ(plain["count"], 4);
+  EXPECT_EQ(plain["max_model_len"], 4096);
+  EXPECT_EQ(Post("/tokenize", {{"content", "a<s>"}, {"allow_special", true}}).json()["tokens"],
+            nlohmann::json({'a', kFakeBos}));
+  const nlohmann::json chat =
+      Post("/tokenize", {{"messages", {{{"role", "user"}, {"content", "<s>"}}}}}).json();
+  EXPECT_EQ(chat["tokens"][0], kFakeStart) << chat;
+  EXPECT_EQ(std::count(chat["tokens"].begin(), chat["tokens"].end(), kFakeBos), 0);
+  EXPECT_EQ(Post("/detokenize", {{"tokens", {'h', 'i', kFakeEos}}}).json()["text"], "hi</s>");
+  EXPECT_EQ(Post("/detokenize", {{"tokens", {'h', kFakeEos}}, {"skip_special_tokens", true}})
+                .json()["text"],
+            "h");
+  EXPECT_EQ(Post("/detokenize", {{"tokens", {0xff}}}).json()["text"], "\xEF\xBF\xBD");
+
+  EXPECT_EQ(Post("/tokenize", {{"text", 5}}).json()["error"]["param"], "text");
+  EXPECT_EQ(Post("/tokenize", nlohmann::json::object()).json()["error"]["param"], "text");
+  EXPECT_EQ(Post("/tokenize", {{"messages", {1}}}).json()["error"]["param"], "messages[0]");
+  EXPECT_EQ(Post("/detokenize", {{"tokens", {1, 260}}}).json()["error"]["param"], "tokens[1]");
+  EXPECT_EQ(Post("/detokenize", {{"tokens", "x"}}).json()["error"]["param"], "tokens");
+  EXPECT_EQ(Post("/detokenize", nlohmann::json::object()).json()["error"]["param"], "tokens");
+  EXPECT_EQ(PostText("/tokenize", "{").status, 400);
+}
+
+TEST_F(HttpTest, UnknownPathsAndWrongMethods) {
+  for (const char* path : {"/nothing", "/v1", "/v1/models/", "/V1/models", "//", "/health/"}) {
+    const TestReply reply = Get(path);
+    EXPECT_EQ(reply.status, 404) << path;
+    EXPECT_EQ(reply.json()["error"]["type"], "not_found_error") << reply.body;
+  }
+  const TestReply chat = Get(kChat);
+  EXPECT_EQ(chat.status, 405);
+  EXPECT_EQ(chat.headers.at("allow"), "POST");
+  EXPECT_TRUE(chat.json()["error"]["message"].is_string()) << chat.body;
+  const TestReply health = Post("/health", {});
+  EXPECT_EQ(health.status, 405);
+  EXPECT_EQ(health.headers.at("allow"), "GET, HEAD");
+  for (const char* method : {"PUT", "DELETE", "OPTIONS", "PATCH"}) {
+    TestClient client(port());
+    client.Send(std::string(method) + " /v1/models HTTP/1.1\r\nHost: test\r\n\r\n");
+    EXPECT_EQ(client.Read().status, 405) << method;
+  }
+  ExpectAlive();
+}
+
+TEST_F(HttpTest, HeadHasNoBody) {
+  TestClient client(port());
+  client.Send("HEAD /health HTTP/1.1\r\nHost: test\r\n\r\n");
+  const TestReply head = client.Read(/*head=*/true);
+  EXPECT_EQ(head.status, 200);
+  EXPECT_EQ(head.headers.at("content-length"), std::to_string(Get("/health").body.size()));
+  EXPECT_EQ(client.Get("/health").status, 200);  // and the connection goes on
+}
+
+TEST_F(HttpTest, ContentTypeMustBeJsonOrAbsent) {
+  const auto post = [&](const std::string& type) {
+    TestClient client(port());
+    const std::string body = TextBody().dump();
+    client.Send("POST /v1/completions HTTP/1.1\r\nHost: test\r\n" + type +
+                "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body);
+    return client.Read();
+  };
+  EXPECT_EQ(post("").status, 200);
+  EXPECT_EQ(post("Content-Type: application/json; charset=utf-8\r\n").status, 200);
+  EXPECT_EQ(post("Content-Type: text/plain\r\n").status, 415);
+  EXPECT_EQ(post("Content-Type: application/x-www-form-urlencoded\r\n").status, 415);
+}
+
+}  // namespace
+}  // namespace skipserve

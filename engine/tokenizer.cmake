@@ -6,6 +6,19 @@ add_room(engine_text
   SRCS
     ${PROJECT_SOURCE_DIR}/engine/bpe.cc
     ${PROJECT_SOURCE_DIR}/engine/bpe_alphabet.cc
+    ${PROJECT_SOURCE_DIR}/engine/chat_template.cc
+    ${PROJECT_SOURCE_DIR}/engine/jinja_filters.cc
+    ${PROJECT_SOURCE_DIR}/engine/jinja_functions.cc
+    ${PROJECT_SOURCE_DIR}/engine/jinja_interp.cc
+    ${PROJECT_SOURCE_DIR}/engine/jinja_json.cc
+    ${PROJECT_SOURCE_DIR}/engine/jinja_lexer.cc
+    ${PROJECT_SOURCE_DIR}/engine/jinja_ops.cc
+    ${PROJECT_SOURCE_DIR}/engine/jinja_parser.cc
+    ${PROJECT_SOURCE_DIR}/engine/jinja_parser_expr.cc
+    ${PROJECT_SOURCE_DIR}/engine/jinja_strings.cc
+    ${PROJECT_SOURCE_DIR}/engine/jinja_tests.cc
+    ${PROJECT_SOURCE_DIR}/engine/jinja_text.cc
+    ${PROJECT_SOURCE_DIR}/engine/jinja_value.cc
     ${PROJECT_SOURCE_DIR}/engine/pretokenizer.cc
     ${PROJECT_SOURCE_DIR}/engine/pretokenizer_split.cc
     ${PROJECT_SOURCE_DIR}/engine/tokenizer.cc
@@ -13,5 +26,5 @@ add_room(engine_text
     ${PROJECT_SOURCE_DIR}/engine/utf8.cc
     ${PROJECT_SOURCE_DIR}/engine/utf8_unicode.cc
   DEPS
-    absl::flat_hash_map absl::span absl::status absl::statusor absl::strings
+    absl::flat_hash_map absl::span absl::status absl::statusor absl::strings absl::time
     PkgConfig::ONIGURUMA PkgConfig::ICU_UC)

@@ -210,7 +210,7 @@ double MeasuredGap(const std::vector<float>& logits, const SamplingParams& param
 
 TEST(SamplerTest, PenaltiesByHand) {
   TokenCounts counts;
-  counts.AddPrompt({0, 0});
+  counts.AddPrompt({0, 0, 0, 0, 0});
   SamplingParams params;
   params.presence_penalty = 0.5f;
   params.frequency_penalty = 0.25f;

@@ -1,4 +1,5 @@
-// libFuzzer target: any bytes as a safetensors file, and the same bytes as the JSON files beside it.
+// libFuzzer target: any bytes as a safetensors file, and the same bytes as the JSON files beside
+// it.
 #include <cstddef>
 #include <cstdint>
 #include <vector>

@@ -54,7 +54,7 @@ using Lines = std::vector<std::string>;
 
 std::string Pad(const std::string& text, size_t width, bool right) {
   const std::string fill(width - std::min(width, Width(text)), ' ');
-  return right ? fill + text : text + fill;
+  return right ? absl::StrCat(fill, text) : absl::StrCat(text, fill);
 }
 
 }  // namespace

@@ -1,0 +1,121 @@
+#include "server/inspect_facts.h"
+
+#include <filesystem>
+#include <memory>
+#include <system_error>
+
+#include "absl/strings/str_cat.h"
+#include "engine/answer.h"
+#include "engine/chat_template.h"
+#include "engine/model_file.h"
+#include "engine/skip/levels.h"
+#include "engine/skip/skip_file.h"
+#include "engine/status_macros.h"
+#include "engine/tokenizer.h"
+
+namespace skipserve {
+namespace {
+
+constexpr int64_t kLengths[] = {2048, 8192, 32768, 131072};
+
+int64_t FileBytes(const std::string& path) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  if (!fs::is_directory(path, error)) return static_cast<int64_t>(fs::file_size(path, error));
+  int64_t bytes = 0;
+  for (fs::directory_iterator it(path, error); !error && it != fs::directory_iterator();
+       it.increment(error)) {
+    std::error_code ignored;
+    if (it->path().extension() == ".safetensors") {
+      bytes += static_cast<int64_t>(it->file_size(ignored));
+    }
+  }
+  return bytes;
+}
+
+absl::Status ReadText(const ModelFile& model, ModelFacts& facts) {
+  ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer,
+                   Tokenizer::Create(model.tokenizer()));
+  const TokenizerSpec& spec = tokenizer->spec();
+  const auto text = [&](int32_t id) { return std::string(tokenizer->TokenBytes(id)); };
+  facts.vocabulary = tokenizer->vocab_size();
+  for (int32_t id = 0; id < facts.vocabulary; ++id) {
+    facts.special_tokens += tokenizer->IsSpecial(id) ? 1 : 0;
+  }
+  facts.add_bos = spec.add_bos;
+  if (spec.bos_id >= 0) facts.bos = text(spec.bos_id);
+  for (const int32_t id : spec.eos_ids) facts.eos.push_back(text(id));
+  if (spec.chat_template.empty()) {
+    facts.chat_template = "none";
+    return absl::OkStatus();
+  }
+  const auto parsed =
+      ChatTemplate::Parse(spec.chat_template, facts.bos, facts.eos.empty() ? "" : facts.eos[0]);
+  facts.chat_template =
+      parsed.ok() ? "yes" : absl::StrCat("cannot be used: ", parsed.status().message());
+  return absl::OkStatus();
+}
+
+absl::Status ReadSkip(const EngineOptions& options, const ModelFile& model, ModelFacts& facts) {
+  const ModelConfig& config = facts.config;
+  facts.skip_file = options.skip_file.empty() ? SkipFilePath(facts.path) : options.skip_file;
+  const absl::StatusOr<SkipFile> file =
+      ReadSkipFile(facts.skip_file, facts.path, config, facts.fingerprint);
+  SkipSettings settings = file.ok() ? file->settings : ReadySettings(config);
+  facts.skip_file_valid = file.ok();
+  if (file.ok()) {
+    facts.skip_file_state = "valid";
+    if (!file->proxies.empty()) facts.proxy = {file->proxies[0].d_low, file->proxies[0].rank};
+  } else {
+    facts.skip_file_state =
+        absl::IsNotFound(file.status()) ? "none" : std::string(file.status().message());
+  }
+  if (options.skip_min_prompt > 0) settings.min_prompt = options.skip_min_prompt;
+  const SkipLevels levels(config, settings, facts.proxy, /*enabled=*/true);
+  facts.default_level = settings.default_level;
+  facts.min_prompt = settings.min_prompt;
+  for (const auto& [name, policy] : levels.settings().levels) {
+    LevelFacts level{name, policy, {}};
+    for (const int64_t length : kLengths) {
+      if (length > config.max_positions) break;
+      SkipRequest request;
+      request.mode = SkipRequest::Mode::kLevel;
+      request.level = name;
+      ASSIGN_OR_RETURN(const ResolvedSkip skip, levels.Resolve(request, length));
+      const Report report = PlanReport(skip, levels, /*by_layer=*/false);
+      level.at.push_back({length, 1 - report.kv_skip_ratio, report.flop_bound});
+    }
+    facts.levels.push_back(std::move(level));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+int64_t CountParameters(const ModelConfig& c) {
+  const int64_t width = c.width, q = int64_t{c.heads} * c.head_dim;
+  const int64_t kv = int64_t{c.kv_heads} * c.head_dim;
+  int64_t layer = width * (2 * q + 2 * kv) + 3 * width * c.ffn_width + 2 * width;
+  if (c.qkv_bias) layer += q + 2 * kv;
+  const int64_t embeddings = int64_t{c.vocab_size} * width * (c.tied_embeddings ? 1 : 2);
+  return c.layers * layer + embeddings + width;
+}
+
+absl::StatusOr<ModelFacts> ReadModelFacts(const EngineOptions& options) {
+  ASSIGN_OR_RETURN(const std::unique_ptr<ModelFile> model, ModelFile::Open(options.model_path));
+  ModelFacts facts;
+  facts.path = options.model_path;
+  facts.config = model->config();
+  facts.fingerprint = model->fingerprint();
+  facts.parameters = CountParameters(facts.config);
+  facts.file_bytes = FileBytes(facts.path);
+  facts.dtype = options.dtype;
+  if (options.dtype == "auto") facts.dtype = CpuHasFastBf16() ? "bf16" : "f32";
+  facts.kv_bytes_per_token = int64_t{2} * facts.config.layers * facts.config.kv_heads *
+                             facts.config.head_dim * (facts.dtype == "bf16" ? 2 : 4);
+  RETURN_IF_ERROR(ReadText(*model, facts));
+  RETURN_IF_ERROR(ReadSkip(options, *model, facts));
+  return facts;
+}
+
+}  // namespace skipserve

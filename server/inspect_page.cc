@@ -1,0 +1,101 @@
+#include "server/inspect_page.h"
+
+#include <utility>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "engine/tokenizer.h"
+#include "server/inspect_page_parts.h"
+#include "server/openai_report.h"
+
+namespace skipserve {
+namespace {
+
+using nlohmann::json;
+
+// The prompt's text, cut at its tokens.
+std::vector<std::string> TokenTexts(const Tokenizer& tokenizer, const std::vector<int32_t>& ids) {
+  std::vector<std::string> texts;
+  StreamDecoder decoder(tokenizer, /*skip_special=*/false);
+  for (const int32_t id : ids) texts.push_back(decoder.Push(id));
+  if (!texts.empty()) texts.back() += decoder.Finish();
+  return texts;
+}
+
+std::string Bitmap(const std::vector<int32_t>& rows, size_t tokens) {
+  if (rows.size() == tokens) return "*";
+  std::string bits((tokens + 7) / 8, '\0');
+  for (const int32_t row : rows) {
+    if (row < 0 || static_cast<size_t>(row) >= tokens) continue;
+    bits[row / 8] = static_cast<char>(bits[row / 8] | (1 << (row % 8)));
+  }
+  return absl::Base64Escape(bits);
+}
+
+}  // namespace
+
+json InspectData(const ModelInfo& model, const Tokenizer& tokenizer, const InspectedRun& run) {
+  const Report& report = run.outcome.report;
+  json special = json::array();
+  for (size_t i = 0; i < run.prompt.size(); ++i) {
+    if (tokenizer.IsSpecial(run.prompt[i])) special.push_back(i);
+  }
+  json attention = json::array(), ffn = json::array(), candidates = json::array();
+  for (const LayerRows& rows : report.rows) {
+    attention.push_back(Bitmap(rows.attention, run.prompt.size()));
+    ffn.push_back(Bitmap(rows.ffn, run.prompt.size()));
+  }
+  for (const LayerCounts& layer : report.layers) candidates.push_back(layer.candidates);
+  Report brief = report;
+  brief.rows.clear();
+  brief.layers.clear();
+  const std::string name = model.config.name.empty() ? model.config.architecture : model.config.name;
+  return {{"model", {{"name", name}, {"dtype", model.dtype}, {"backend", model.backend},
+                     {"layers", model.config.layers}}},
+          {"document", run.document},
+          {"question", run.question},
+          {"answer", run.outcome.text},
+          {"complete", run.outcome.reason == FinishReason::kStop},
+          {"completion_tokens", report.completion_tokens},
+          {"tokens_per_second", DecodeRate(report)},
+          {"skip", json::parse(DumpJson(SkipJson(brief)))},
+          {"timings", json::parse(DumpJson(TimingsJson(brief)))},
+          {"ids", run.prompt},
+          {"texts", TokenTexts(tokenizer, run.prompt)},
+          {"special", std::move(special)},
+          {"candidates", std::move(candidates)},
+          {"attention", std::move(attention)},
+          {"ffn", std::move(ffn)}};
+}
+
+std::string ScriptSafeJson(const json& data) {
+  const std::string text =
+      data.dump(-1, ' ', /*ensure_ascii=*/false, json::error_handler_t::replace);
+  std::string safe;
+  safe.reserve(text.size());
+  // Only strings can hold these, so an escape means the same as the character.
+  for (const char c : text) {
+    if (c == '<') {
+      safe += "\\u003c";
+    } else if (c == '>') {
+      safe += "\\u003e";
+    } else if (c == '&') {
+      safe += "\\u0026";
+    } else {
+      safe += c;
+    }
+  }
+  return safe;
+}
+
+std::string InspectPage(const ModelInfo& model, const Tokenizer& tokenizer,
+                        const InspectedRun& run) {
+  return absl::StrCat("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<title>SkipServe: how deep each token was computed</title>\n",
+                      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<style>\n", kInspectStyle,
+                      "</style>\n</head>\n<body>\n", kInspectBody,
+                      "<script type=\"application/json\" id=\"data\">",
+                      ScriptSafeJson(InspectData(model, tokenizer, run)), "</script>\n<script>\n",
+                      kInspectScript, "</script>\n</body>\n</html>\n");
+}
+
+}  // namespace skipserve

@@ -1,0 +1,21 @@
+# The command-line tools: generate, calibrate, inspect and bench.
+add_room(server_tools
+  SRCS
+    ${CMAKE_CURRENT_LIST_DIR}/bench.cc
+    ${CMAKE_CURRENT_LIST_DIR}/bench_report.cc
+    ${CMAKE_CURRENT_LIST_DIR}/calibrate.cc
+    ${CMAKE_CURRENT_LIST_DIR}/generate.cc
+    ${CMAKE_CURRENT_LIST_DIR}/inspect.cc
+    ${CMAKE_CURRENT_LIST_DIR}/inspect_facts.cc
+    ${CMAKE_CURRENT_LIST_DIR}/inspect_facts_text.cc
+    ${CMAKE_CURRENT_LIST_DIR}/inspect_page.cc
+    ${CMAKE_CURRENT_LIST_DIR}/inspect_page_script.cc
+    ${CMAKE_CURRENT_LIST_DIR}/inspect_page_style.cc
+    ${CMAKE_CURRENT_LIST_DIR}/interrupt.cc
+    ${CMAKE_CURRENT_LIST_DIR}/report_text.cc
+    ${CMAKE_CURRENT_LIST_DIR}/run_request.cc
+    ${CMAKE_CURRENT_LIST_DIR}/terminal.cc
+    ${CMAKE_CURRENT_LIST_DIR}/tool_input.cc
+  DEPS server_http server_core engine engine_skip nlohmann_json::nlohmann_json absl::status
+       absl::statusor absl::strings absl::str_format absl::synchronization absl::time
+       Threads::Threads)

@@ -50,6 +50,12 @@ int RunCalibrate(const Options& options) {
   return CalibrateModel(job, {});
 }
 
+int RunInspect(const Options& options) {
+  InspectJob job = options.inspect;
+  job.engine = options.engine;
+  return Inspect(job, {});
+}
+
 int RunBench(const Options& options) {
   BenchJob job = options.bench;
   job.engine = options.engine;

@@ -11,6 +11,7 @@
 #include "server/generate.h"
 #include "server/grpc_server.h"
 #include "server/http_server.h"
+#include "server/inspect.h"
 
 namespace skipserve {
 
@@ -32,6 +33,7 @@ struct Options {
   GenerateJob generate;
   bool compare = false;  // generate: dense first, beside what was asked for
   CalibrateJob calibrate;
+  InspectJob inspect;
   BenchJob bench;
 };
 

@@ -24,6 +24,7 @@ add_room(engine_model
   DEPS engine_text absl::flat_hash_map absl::span absl::status absl::statusor absl::strings
        nlohmann_json::nlohmann_json OpenSSL::Crypto)
 # The block loops must become vector code whatever the build type, and must not fuse a product with
-# a sum: files are read to the same bits on every machine.
+# a sum: files are read to the same bits on every machine. Nobody reads floating-point exceptions,
+# and while they count g++ leaves the half-precision loop scalar (2.1 GB/s instead of 8).
 set_source_files_properties(${MODEL_DIR}/dequant.cc PROPERTIES
-  COMPILE_OPTIONS "-O3;-ffp-contract=off")
+  COMPILE_OPTIONS "-O3;-ffp-contract=off;-fno-trapping-math")

@@ -81,8 +81,8 @@ absl::Status CheckBiases(const StoredTensors& tensors,
     const bool used = std::any_of(used_suffixes.begin(), used_suffixes.end(),
                                   [&](absl::string_view s) { return absl::EndsWith(name, s); });
     if (!used) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "tensor ", name, ": this architecture is not supported with a bias there"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("tensor ", name, ": this architecture is not supported with a bias there"));
     }
   }
   return absl::OkStatus();

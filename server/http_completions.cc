@@ -53,9 +53,14 @@ std::optional<ApiError> Tokenize(const Engine& engine, PreparedCall* call) {
       ids = PromptFromText(engine, request.prompts[i].text);
     }
     if (!ids.ok()) return ApiErrorFromStatus(ids.status(), param);
-    const absl::Status fits = CheckContext(engine.info(), static_cast<int64_t>(ids->size()),
-                                           request.generate.stop.max_tokens);
-    if (!fits.ok()) return ApiErrorFromStatus(fits, "max_tokens");
+    const auto size = static_cast<int64_t>(ids->size());
+    const absl::Status fits = CheckContext(engine.info(), size, request.generate.stop.max_tokens);
+    if (!fits.ok()) {
+      const bool fits_alone = CheckContext(engine.info(), size, 0).ok();
+      ApiError error = ApiErrorFromStatus(fits, fits_alone ? "max_tokens" : param);
+      if (size > 0) error.code = "context_length_exceeded";
+      return error;
+    }
     call->prompts.push_back(*std::move(ids));
   }
   return std::nullopt;
@@ -172,10 +177,12 @@ asio::awaitable<void> AnswerStream(HttpContext& context, HttpExchange& exchange,
       text += SseData(DumpJson(ErrorJson(ApiErrorFromStatus(*response.failure()))));
     }
     if (text.empty()) continue;
-    if (!begun && !co_await exchange.BeginStream(head)) co_return;
-    begun = true;
     if (response.done() || response.failure()) text += SseDone();
-    if (!co_await exchange.Send(std::move(text))) co_return;
+    bool sent = true;
+    if (!begun) sent = co_await exchange.BeginStream(head);
+    begun = true;
+    if (sent) sent = co_await exchange.Send(std::move(text));
+    if (!sent) co_return;
   }
   if (exchange.gone()) co_return;
   co_await exchange.StopWatch();

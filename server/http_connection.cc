@@ -23,9 +23,11 @@ HttpRequest NoRequest() {
 HttpConnection::HttpConnection(HttpContext& context, asio::ip::tcp::socket socket)
     : context_(context), transport_(std::make_shared<HttpTransport>(std::move(socket))) {}
 
-asio::awaitable<void> HttpConnection::Run() {
-  while (co_await ServeOne()) {
-  }
+asio::awaitable<void> HttpConnection::Run(bool room) {
+  if (!room) co_await Refuse();
+  // A co_await in the condition of a loop is miscompiled by g++ 12.
+  bool again = room;
+  while (again) again = co_await ServeOne();
   transport_->Close();
 }
 
@@ -63,7 +65,6 @@ asio::awaitable<void> HttpConnection::Refuse() {
   const bool sent = co_await exchange->Reply(
       ErrorReply(ApiErrorFor(503, "The server has too many connections; try again.")));
   if (sent) co_await transport_->Linger(kLinger);
-  transport_->Close();
 }
 
 void HttpConnection::RequestStop() {

@@ -17,10 +17,9 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
  public:
   HttpConnection(HttpContext& context, asio::ip::tcp::socket socket);
 
-  // Ends with the connection. The caller holds the object until then.
-  asio::awaitable<void> Run();
-  // Instead of Run: one 503, for a client too many.
-  asio::awaitable<void> Refuse();
+  // Ends with the connection. The caller holds the object until then. Without `room` it is one
+  // client too many, and gets a 503.
+  asio::awaitable<void> Run(bool room);
 
   // Closes once the reply under way, if any, is out.
   void RequestStop();
@@ -30,6 +29,7 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   asio::any_io_executor executor() { return transport_->executor(); }
 
  private:
+  asio::awaitable<void> Refuse();
   // False: the connection must close.
   asio::awaitable<bool> ServeOne();
 

@@ -1,12 +1,16 @@
 #include "server/http_events.h"
 
+#include <algorithm>
 #include <boost/asio/post.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <iterator>
 #include <utility>
 
 namespace skipserve {
 namespace {
+
+constexpr size_t kMaxTaken = 256;
 
 class Numbered : public CompletionListener {
  public:
@@ -50,7 +54,11 @@ asio::awaitable<std::vector<HttpEvent>> HttpEvents::Take(Clock::time_point deadl
       const std::lock_guard<std::mutex> lock(mutex_);
       if (!events_.empty() || woken_ || !wiring_ || Clock::now() >= deadline) {
         woken_ = false;
-        co_return std::exchange(events_, {});
+        const size_t count = std::min(events_.size(), kMaxTaken);
+        std::vector<HttpEvent> taken(std::make_move_iterator(events_.begin()),
+                                     std::make_move_iterator(events_.begin() + count));
+        events_.erase(events_.begin(), events_.begin() + count);
+        co_return taken;
       }
     }
     wiring_->arrived.expires_at(deadline);

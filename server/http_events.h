@@ -6,6 +6,7 @@
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <deque>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -35,7 +36,8 @@ class HttpEvents : public std::enable_shared_from_this<HttpEvents> {
   void Push(HttpEvent event);
 
   // The rest on the strand only.
-  // All events so far; waits for the first one until `deadline` or Wake. May be empty.
+  // Events so far, a few hundred at most so that one write stays small; waits for the first one
+  // until `deadline` or Wake. May be empty.
   asio::awaitable<std::vector<HttpEvent>> Take(Clock::time_point deadline);
   void Wake();
   // Nobody will take events any more: later ones are dropped, and nothing of Asio's is held, so
@@ -50,10 +52,10 @@ class HttpEvents : public std::enable_shared_from_this<HttpEvents> {
     asio::steady_timer arrived;
   };
   std::mutex mutex_;
-  std::vector<HttpEvent> events_;  // guarded by mutex_
-  bool posted_ = false;            // guarded by mutex_: a wake-up is on its way
-  bool woken_ = false;             // strand only
-  std::optional<Wiring> wiring_;   // guarded by mutex_; changed on the strand only
+  std::deque<HttpEvent> events_;  // guarded by mutex_
+  bool posted_ = false;           // guarded by mutex_: a wake-up is on its way
+  bool woken_ = false;            // strand only
+  std::optional<Wiring> wiring_;  // guarded by mutex_; changed on the strand only
 };
 
 }  // namespace skipserve

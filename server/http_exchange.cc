@@ -56,7 +56,8 @@ asio::awaitable<bool> HttpExchange::Send(std::string bytes) {
 }
 
 asio::awaitable<bool> HttpExchange::EndStream() {
-  finished_ = request_.http_1_0 ? !gone_ : co_await Write("0\r\n\r\n");
+  finished_ = !gone_;
+  if (!request_.http_1_0) finished_ = co_await Write("0\r\n\r\n");
   co_return finished_;
 }
 

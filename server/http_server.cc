@@ -48,7 +48,7 @@ class HttpServer::Impl {
  private:
   asio::awaitable<void> Accept();
   void Admit(tcp::socket socket);
-  void Forget(const std::shared_ptr<HttpConnection>& connection);
+  void Forget(const std::shared_ptr<HttpConnection>& connection, bool served);
   // True once no connection is left.
   bool AwaitNone(absl::Duration timeout);
   template <typename F>
@@ -63,6 +63,7 @@ class HttpServer::Impl {
   std::vector<std::thread> threads_;
   absl::Mutex mutex_;
   std::set<std::shared_ptr<HttpConnection>> connections_ ABSL_GUARDED_BY(mutex_);
+  int served_ ABSL_GUARDED_BY(mutex_) = 0;  // of connections_, those that are not being refused
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
@@ -118,24 +119,25 @@ void HttpServer::Impl::Admit(tcp::socket socket) {
   bool room = false;
   {
     absl::MutexLock lock(&mutex_);
-    const int count = static_cast<int>(connections_.size());
-    const int limit = context_.options.max_connections;
-    if (closed_ || count >= limit + kMaxRefusals) return;  // its destructor closes it
-    room = count < limit;
+    room = served_ < context_.options.max_connections;
+    const int refused = static_cast<int>(connections_.size()) - served_;
+    if (closed_ || (!room && refused >= kMaxRefusals)) return;  // its destructor closes it
+    if (room) ++served_;
     connections_.insert(connection);
   }
-  asio::co_spawn(connection->executor(), room ? connection->Run() : connection->Refuse(),
-                 [this, connection](const std::exception_ptr& failure) {
+  asio::co_spawn(connection->executor(), connection->Run(room),
+                 [this, connection, room](const std::exception_ptr& failure) {
                    if (failure) {
                      LogEvent(spdlog::level::err, {{"event", "http_connection_failed"}});
                      connection->Abort();
                    }
-                   Forget(connection);
+                   Forget(connection, room);
                  });
 }
 
-void HttpServer::Impl::Forget(const std::shared_ptr<HttpConnection>& connection) {
+void HttpServer::Impl::Forget(const std::shared_ptr<HttpConnection>& connection, bool served) {
   absl::MutexLock lock(&mutex_);
+  if (served) --served_;
   connections_.erase(connection);
 }
 

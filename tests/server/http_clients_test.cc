@@ -111,6 +111,7 @@ TEST_F(HttpTest, SlowReaderHoldsNobodyUpAndIsCutOff) {
   options.write_timeout = milliseconds(300);
   FakeOptions fake;
   fake.max_context = 100'000'000;
+  fake.token_delay = absl::Microseconds(20);
   Restart(fake, options);
   TestClient slow(port(), /*receive_buffer=*/4096);
   // Every chunk is some 150 bytes: far more than both sockets' buffers hold.

@@ -203,16 +203,21 @@ TEST_F(HttpTest, DeadlineBeforeTheFirstTokenIs504) {
 
 TEST_F(HttpTest, FailureInMidStreamIsAnErrorEvent) {
   FakeOptions fake;
-  fake.fail_after = 4;
-  fake.fail_status = absl::UnavailableError("going down");
+  fake.token_delay = absl::Milliseconds(1);
+  fake.max_context = 1'000'000;
   Restart(fake);
-  const TestReply reply = Post(kText, TextBody({{"stream", true}}));
+  TestClient client(port());
+  client.SendPost(
+      kText, TextBody({{"stream", true}, {"ignore_eos", true}, {"max_tokens", 900'000}}).dump());
+  ASSERT_TRUE(client.ReadUntil("data: "));
+  engine_->Drain(absl::ZeroDuration());
+  const TestReply reply = client.Read();
   EXPECT_EQ(reply.status, 200);
   const auto events = reply.events();
   ASSERT_GE(events.size(), 2u);
   EXPECT_EQ(events.back(), "[DONE]");
   const json error = json::parse(events[events.size() - 2])["error"];
-  EXPECT_EQ(error["message"], "going down");
+  EXPECT_THAT(error["message"].get<std::string>(), HasSubstr("shutting down"));
   EXPECT_EQ(error["code"], "unavailable");
   EXPECT_EQ(Post(kText, TextBody()).status, 503);
 }
@@ -248,6 +253,7 @@ TEST_F(HttpTest, PromptLongerThanTheContext) {
   const TestReply reply = Post(kText, {{"prompt", std::string(5000, 'x')}});
   EXPECT_EQ(reply.status, 400);
   EXPECT_EQ(reply.json()["error"]["param"], "prompt");
+  EXPECT_EQ(reply.json()["error"]["code"], "context_length_exceeded");
   EXPECT_THAT(reply.body, HasSubstr("4096"));
 }
 

@@ -56,7 +56,7 @@ absl::Status ReadText(const ModelFile& model, ModelFacts& facts) {
   return absl::OkStatus();
 }
 
-absl::Status ReadSkip(const EngineOptions& options, const ModelFile& model, ModelFacts& facts) {
+absl::Status ReadSkip(const EngineOptions& options, ModelFacts& facts) {
   const ModelConfig& config = facts.config;
   facts.skip_file = options.skip_file.empty() ? SkipFilePath(facts.path) : options.skip_file;
   const absl::StatusOr<SkipFile> file =
@@ -114,7 +114,7 @@ absl::StatusOr<ModelFacts> ReadModelFacts(const EngineOptions& options) {
   facts.kv_bytes_per_token = int64_t{2} * facts.config.layers * facts.config.kv_heads *
                              facts.config.head_dim * (facts.dtype == "bf16" ? 2 : 4);
   RETURN_IF_ERROR(ReadText(*model, facts));
-  RETURN_IF_ERROR(ReadSkip(options, *model, facts));
+  RETURN_IF_ERROR(ReadSkip(options, facts));
   return facts;
 }
 

@@ -1,5 +1,6 @@
 """Starts the real server for a test module and stops it as an operator would: SIGTERM, and exit code 0."""
 
+import json
 import os
 import pathlib
 import re
@@ -73,6 +74,20 @@ class Server:
             self.process.wait()
             raise
 
+    def load(self):
+        with urllib.request.urlopen(self.http + "/load", timeout=60) as reply:
+            return json.load(reply)
+
+    def await_idle(self):
+        """The load once no request is left."""
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            now = self.load()
+            if now["waiting"] + now["prefilling"] + now["decoding"] == 0:
+                return now
+            time.sleep(0.02)
+        raise AssertionError(f"requests still run: {now}")
+
     def _await_ready(self):
         end = time.monotonic() + START_SECONDS
         while time.monotonic() < end:
@@ -86,9 +101,9 @@ class Server:
 
     def _find_addresses(self):
         text = self.text()
-        http = re.search(r"http://([\w.:\[\]-]+:\d+)", text)
-        grpc = re.search(r"\bgrpc\b\W*?(?:\bon\b\s*)?([\w.\[\]-]+:\d+)", text, re.IGNORECASE)
-        self.http = http and "http://" + http.group(1)
+        http = re.search(r"^  (http://\S+:\d+)$", text, re.MULTILINE)
+        grpc = re.search(r"^  grpc://(\S+:\d+)$", text, re.MULTILINE)
+        self.http = http and http.group(1)
         self.grpc = grpc and grpc.group(1)
 
     def _is_ready(self):

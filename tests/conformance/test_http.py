@@ -44,20 +44,6 @@ def metric(server, name):
     return sum(float(value) for value in found)
 
 
-def load(server):
-    return call(server, "GET", "/load")[2]
-
-
-def await_idle(server):
-    end = time.monotonic() + 60
-    while time.monotonic() < end:
-        now = load(server)
-        if now["waiting"] + now["prefilling"] + now["decoding"] == 0:
-            return now
-        time.sleep(0.02)
-    raise AssertionError(f"requests still run: {now}")
-
-
 def test_health_and_ready(server):
     assert call(server, "GET", "/health")[0] == 200
     assert call(server, "GET", "/ready")[0] == 200
@@ -159,11 +145,11 @@ def test_disconnect_frees_everything(server, stream):
     if stream:
         assert connection.getresponse().read(20)
     else:
-        while load(server)["decoding"] == 0:
+        while server.load()["decoding"] == 0:
             time.sleep(0.01)
     connection.sock.close() if connection.sock else connection.close()
     connection.close()
-    idle = await_idle(server)
+    idle = server.await_idle()
     assert idle["kv_blocks_used"] == 0
     assert metric(server, "skipserve_generated_tokens_total") - before < 1500
 

@@ -33,9 +33,9 @@ std::vector<Flag> MakeTable() {
   std::vector<Flag> table = {
       Bind(kAll, "Model", "model", FIELD(engine.model_path),
            "The model, instead of as the first argument: a .gguf file or a Hugging Face folder."),
-      Bind(kAll, "Model", "backend", FIELD(engine.backend),
+      Bind(kRuns, "Model", "backend", FIELD(engine.backend),
            "What computes: cpu, or reference (slow and readable, for comparison)."),
-      Bind(kAll, "Model", "dtype", FIELD(engine.dtype),
+      Bind(kRuns, "Model", "dtype", FIELD(engine.dtype),
            "Of weights and KV: f32, bf16, or auto, which is bf16 where the machine is fast at it."),
       Bind(kAll, "Model", "threads", FIELD(engine.threads),
            "Threads that compute; 0: as many as the cores this process may use.", {0, 4096}),

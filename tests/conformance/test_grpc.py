@@ -232,7 +232,7 @@ class GrpcConformance(unittest.TestCase):
 
 
 class Shutdown(unittest.TestCase):
-    """Leaving each `with` checks the exit code."""
+    """Each waits for the end that its one signal brings; a second signal would end the server at once."""
 
     def test_sigterm_lets_a_stream_end_and_refuses_new_work(self):
         with Server("--drain-seconds=120") as server, channel_to(server) as channel:
@@ -251,6 +251,7 @@ class Shutdown(unittest.TestCase):
             self.assertEqual(refused.exception.code(), grpc.StatusCode.UNAVAILABLE)
             self.assertEqual(list(call)[-1].finish.usage.completion_tokens, 200)
             health.cancel()
+            self.assertEqual(server.process.wait(60), 0)
 
     def test_what_outlives_the_grace_ends_unavailable(self):
         with Server("--drain-seconds=0.1") as server, channel_to(server) as channel:
@@ -262,6 +263,7 @@ class Shutdown(unittest.TestCase):
             with self.assertRaises(grpc.RpcError) as caught:
                 list(call)
             self.assertEqual(caught.exception.code(), grpc.StatusCode.UNAVAILABLE)
+            self.assertEqual(server.process.wait(60), 0)
 
     def test_a_second_signal_ends_it_at_once(self):
         server = Server("--drain-seconds=600").__enter__()

@@ -28,3 +28,6 @@ add_room(engine_text
   DEPS
     absl::flat_hash_map absl::span absl::status absl::statusor absl::strings absl::time
     PkgConfig::ONIGURUMA PkgConfig::ICU_UC)
+# Debian's libonig also exports regcomp() and its kin and would take them over for the whole process. libc named before
+# every other library keeps them its own; tokenizer_test checks that.
+target_link_options(engine_text INTERFACE "LINKER:--push-state,--no-as-needed,-lc,--pop-state")

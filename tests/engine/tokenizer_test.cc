@@ -2,6 +2,10 @@
 // vocabulary.
 #include "engine/tokenizer.h"
 
+#include <dlfcn.h>
+#include <regex.h>
+#include <stdlib.h>
+
 #include <cstdlib>
 
 #include "engine/model_file.h"
@@ -179,6 +183,15 @@ TEST(TokenizerTest, AWholePieceIsNeverASpecialToken) {
   EXPECT_EQ(tokenizer->Encode("abc", false), (Ids{0, 1, 2}));
   EXPECT_EQ(tokenizer->Encode("abc", true), Ids{10});
   EXPECT_EQ(tokenizer->Encode("bcd", false), Ids{11});
+}
+
+// The regular expression library has functions of the same names, which would break every other
+// user of libc's.
+TEST(TokenizerTest, PosixRegularExpressionsStayLibcs) {
+  Dl_info regex, libc;
+  ASSERT_NE(dladdr(reinterpret_cast<void*>(&regexec), &regex), 0);
+  ASSERT_NE(dladdr(reinterpret_cast<void*>(&random), &libc), 0);
+  EXPECT_STREQ(regex.dli_fname, libc.dli_fname);
 }
 
 TEST(TokenizerTest, KnowsItsTokens) {

@@ -159,9 +159,11 @@ TEST(TokenizerTest, APatternThatGivesUpLosesNoText) {
 TEST(TokenizerTest, EmptyMatchesOfAPatternCutNothing) {
   TokenizerSpec spec = LetterSpec();
   AddToken(&spec, "ab", TokenKind::kNormal);
-  spec.merges = {{"a", "b"}};
-  spec.split_patterns = {"x*"};
+  AddToken(&spec, "bj", TokenKind::kNormal);
+  spec.merges = {{"b", "j"}, {"a", "b"}};
+  spec.split_patterns = {"j*"};  // matches nothing between letters, and the j itself
   EXPECT_EQ(MakeTokenizer(spec)->Encode("abcab", false), (Ids{10, 2, 10}));
+  EXPECT_EQ(MakeTokenizer(spec)->Encode("abjab", false), (Ids{10, 9, 10}));
 }
 
 TEST(TokenizerTest, APrefixSpaceIsAddedWhereTheSpecAsks) {

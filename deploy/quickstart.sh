@@ -29,14 +29,7 @@ model=$(./deploy/fetch_model.sh)
 echo "$model"
 
 say "4/5  skip settings"
-if [ -f "$model.skip" ] && "$skipserve" inspect "$model" >/dev/null 2>&1; then
-  echo "$model.skip"
-else
-  # Every licence text of the machine but the one the demonstration reads.
-  texts=$(find -L /usr/share/common-licenses -type f ! -name 'GPL-3' ! -name 'GPL' | sort)
-  # shellcheck disable=SC2086
-  "$skipserve" calibrate "$model" $texts
-fi
+./deploy/default_skip_settings.sh "$model"
 
 say "5/5  server and demonstration"
 log="$root/.cache/server.log"

@@ -79,4 +79,27 @@ Value CallFunction(Run* run, const std::string& name, const Args& args) {
   return run->Make(Text(absl::FormatTime(given, run->now(), absl::LocalTimeZone()), true));
 }
 
+Value LoopVariable(Run* run, const std::vector<Value>& items, size_t i) {
+  const int64_t count = static_cast<int64_t>(items.size());
+  const int64_t place = static_cast<int64_t>(i);
+  const bool last = i + 1 == items.size();
+  Dict loop;
+  const auto add = [&loop](absl::string_view name, Value value) {
+    loop.entries.emplace_back(Value::Trusted(name), std::move(value));
+  };
+  add("index", Value(place + 1));
+  add("index0", Value(place));
+  add("revindex", Value(count - place));
+  add("revindex0", Value(count - place - 1));
+  add("first", Value(i == 0));
+  add("last", Value(last));
+  add("length", Value(count));
+  // Only recursive loops, which are not supported, are deeper.
+  add("depth", Value(int64_t{1}));
+  add("depth0", Value(int64_t{0}));
+  add("previtem", i > 0 ? items[i - 1] : Value::UndefinedNamed("the item before the first"));
+  add("nextitem", last ? Value::UndefinedNamed("the item after the last") : items[i + 1]);
+  return run->MakeDict(std::move(loop));
+}
+
 }  // namespace skipserve::jinja

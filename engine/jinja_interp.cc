@@ -156,7 +156,7 @@ class Interpreter {
     for (size_t i = 0; i < items.size() && run_.ok(); ++i) {
       frames_.emplace_back();
       AssignAll(statement.targets, items[i]);
-      Assign("loop", LoopVariable(items, i));
+      Assign("loop", LoopVariable(&run_, items, i));
       const Flow flow = RunBlock(statement.blocks[0], out);
       frames_.pop_back();
       if (flow == Flow::kBreak) break;
@@ -167,31 +167,6 @@ class Interpreter {
       frames_.pop_back();
     }
   }
-
-  Value LoopVariable(const std::vector<Value>& items, size_t i) {
-    const int64_t count = static_cast<int64_t>(items.size());
-    const int64_t place = static_cast<int64_t>(i);
-    Dict loop;
-    const auto add = [&loop](absl::string_view name, Value value) {
-      loop.entries.emplace_back(Value::Trusted(name), std::move(value));
-    };
-    add("index", Value(place + 1));
-    add("index0", Value(place));
-    add("revindex", Value(count - place));
-    add("revindex0", Value(count - place - 1));
-    add("first", Value(i == 0));
-    add("last", Value(i + 1 == items.size()));
-    add("length", Value(count));
-    add("depth", Value(loop_depth()));
-    add("depth0", Value(loop_depth() - 1));
-    add("previtem", i > 0 ? items[i - 1] : Value::UndefinedNamed("there is no previous item; it"));
-    add("nextitem",
-        i + 1 < items.size() ? items[i + 1] : Value::UndefinedNamed("there is no next item; it"));
-    return run_.MakeDict(std::move(loop));
-  }
-
-  // Only recursive loops, which are not supported, are deeper than one.
-  static int64_t loop_depth() { return 1; }
 
   void SetAttribute(const Statement& statement) {
     const Value* target = Lookup(statement.targets[0]);

@@ -15,6 +15,7 @@ add_room(engine_text
     ${PROJECT_SOURCE_DIR}/engine/jinja_ops.cc
     ${PROJECT_SOURCE_DIR}/engine/jinja_parser.cc
     ${PROJECT_SOURCE_DIR}/engine/jinja_parser_expr.cc
+    ${PROJECT_SOURCE_DIR}/engine/jinja_parser_postfix.cc
     ${PROJECT_SOURCE_DIR}/engine/jinja_strings.cc
     ${PROJECT_SOURCE_DIR}/engine/jinja_tests.cc
     ${PROJECT_SOURCE_DIR}/engine/jinja_text.cc

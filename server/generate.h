@@ -13,6 +13,8 @@
 namespace skipserve {
 
 struct GenerateJob {
+  GenerateJob() { sampling.temperature = 0; }  // who asks twice expects one answer
+
   EngineOptions engine;
   Question question;
   std::vector<std::string> skips = {"auto"};  // each as ParseSkip takes it; several are compared

@@ -53,7 +53,7 @@ for (const [value, label] of [
   [percent(skip.kv_skip_ratio), 'of token-layers skipped'],
   [skip.flop_bound.toFixed(2) + 'x', 'less work than dense, by FLOPs'],
   [percent(skip.kv_token_layers / skip.token_layers), 'of the KV cached: ' + number(skip.kv_token_layers) + ' token-layers'],
-  [time(timings.ttft), 'to the first token (trunk ' + time(timings.trunk) + ', skipping ' + time(timings.skipping) + ')'],
+  [time(timings.ttft_seconds), 'to the first token (trunk ' + time(timings.trunk_seconds) + ', skipping ' + time(timings.skipping_seconds) + ')'],
   [data.tokens_per_second ? data.tokens_per_second.toFixed(1) : '\u2013', 'tokens per second, ' + data.completion_tokens + ' in all'],
 ]) { const tile = make('div', byId('tiles'), undefined, 'tile'); make('b', tile, value); make('span', tile, label); }
 

@@ -53,14 +53,14 @@ OrderedJson SkipJson(const Report& report) {
 }
 
 OrderedJson TimingsJson(const Report& report) {
-  return {{"queue", absl::ToDoubleSeconds(report.queue)},
-          {"prefill", absl::ToDoubleSeconds(report.prefill)},
-          {"trunk", absl::ToDoubleSeconds(report.trunk)},
-          {"skipping", absl::ToDoubleSeconds(report.skipping)},
-          {"ttft", absl::ToDoubleSeconds(report.ttft)},
-          {"inter_token_mean", absl::ToDoubleSeconds(report.inter_token_mean)},
-          {"inter_token_max", absl::ToDoubleSeconds(report.inter_token_max)},
-          {"total", absl::ToDoubleSeconds(report.total)}};
+  return {{"queue_seconds", absl::ToDoubleSeconds(report.queue)},
+          {"prefill_seconds", absl::ToDoubleSeconds(report.prefill)},
+          {"trunk_seconds", absl::ToDoubleSeconds(report.trunk)},
+          {"skipping_seconds", absl::ToDoubleSeconds(report.skipping)},
+          {"ttft_seconds", absl::ToDoubleSeconds(report.ttft)},
+          {"inter_token_mean_seconds", absl::ToDoubleSeconds(report.inter_token_mean)},
+          {"inter_token_max_seconds", absl::ToDoubleSeconds(report.inter_token_max)},
+          {"total_seconds", absl::ToDoubleSeconds(report.total)}};
 }
 
 }  // namespace skipserve

@@ -19,7 +19,7 @@ struct CalibrateOptions {
   std::string model_path;
   ProxyShape proxy;                // zeros: the model's ready size
   int64_t tokens_per_text = 1024;  // each text is cut into pieces of so many tokens
-  int64_t max_pieces = 32;         // pieces used in all, spread over the texts
+  int64_t max_pieces = 16;         // pieces used in all, spread over the texts
   int64_t rows_per_piece = 256;    // tokens of a piece whose saliencies count, evenly spread
   int threads = 0;                 // 0: the cores this process may use
 };

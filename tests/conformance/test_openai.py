@@ -78,7 +78,7 @@ def test_stream_usage_and_report(client):
     assert [chunk.usage is not None for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
     last = chunks[-1]
     assert last.choices == [] and last.usage.completion_tokens > 0
-    assert last.skip["level"] and last.timings["ttft"] > 0
+    assert last.skip["level"] and last.timings["ttft_seconds"] > 0
 
 
 def test_limit_and_stop(client):
@@ -163,7 +163,7 @@ def test_skip_extension(client):
         assert layers[0]["attention"] == answer.usage.prompt_tokens
         assert layers[1]["attention"] < answer.usage.prompt_tokens
         assert len(answer.skip["rows"]) == len(layers)
-    assert answer.timings["total"] >= answer.timings["ttft"]
+    assert answer.timings["total_seconds"] >= answer.timings["ttft_seconds"]
 
 
 def test_sampling_fields_are_taken(client):

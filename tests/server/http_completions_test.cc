@@ -45,7 +45,7 @@ TEST_F(HttpTest, PlainChat) {
   EXPECT_EQ(body["skip"]["level"], "off");
   EXPECT_EQ(body["skip"]["skip_ratio"], 0.0);
   EXPECT_FALSE(body["skip"].contains("layers"));
-  EXPECT_TRUE(body["timings"]["ttft"].is_number());
+  EXPECT_TRUE(body["timings"]["ttft_seconds"].is_number());
   EXPECT_EQ(engine_->requests()[0].sampling.seed, 7u);
   EXPECT_EQ(engine_->requests()[0].skip.mode, SkipRequest::Mode::kOff);
 }
@@ -102,7 +102,7 @@ TEST_F(HttpTest, StreamedChat) {
   EXPECT_EQ(text, "The answer is 42.");
   EXPECT_EQ(chunks[chunks.size() - 2]["choices"][0]["finish_reason"], "stop");
   EXPECT_EQ(chunks.back()["usage"]["completion_tokens"], 17);
-  EXPECT_TRUE(chunks.back()["timings"]["total"].is_number());
+  EXPECT_TRUE(chunks.back()["timings"]["total_seconds"].is_number());
 }
 
 TEST_F(HttpTest, StreamWithoutUsageEndsInTheReasonAndTheReport) {

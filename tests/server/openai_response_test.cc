@@ -122,7 +122,7 @@ TEST(OpenAiReport, TimingsAreSeconds) {
   Report report;
   report.ttft = absl::Milliseconds(250);
   report.cached_tokens = 7;
-  EXPECT_EQ(TimingsJson(report)["ttft"], 0.25);
+  EXPECT_EQ(TimingsJson(report)["ttft_seconds"], 0.25);
   EXPECT_EQ(UsageJson({report}, 1)["prompt_tokens_details"]["cached_tokens"], 7);
   EXPECT_FALSE(SkipJson(report).contains("reason"));
 }

@@ -1,0 +1,98 @@
+// `skipserve inspect` on the tiny model.
+#include "server/inspect.h"
+#include "server/inspect_facts.h"
+#include "tests/server/tools_fixture.h"
+
+namespace skipserve {
+namespace {
+
+using ::testing::HasSubstr;
+
+class InspectTest : public testing::ToolsTest {
+ protected:
+  InspectTest() { job_.engine = testing::TinyOptions(); }
+  InspectJob job_;
+};
+
+TEST_F(InspectTest, JsonHasTheModelsFacts) {
+  job_.json = true;
+  ASSERT_EQ(Inspect(job_, io()), 0) << Err();
+  const nlohmann::json facts = OutJson();
+  ASSERT_TRUE(facts.is_object());
+  EXPECT_EQ(facts["architecture"], "llama");
+  EXPECT_EQ(facts["layers"], 6);
+  EXPECT_EQ(facts["heads"], 6);
+  EXPECT_EQ(facts["kv_heads"], 2);
+  EXPECT_EQ(facts["context"], 2048);
+  EXPECT_EQ(facts["dtype"], "f32");
+  EXPECT_EQ(facts["kv_bytes_per_token"], 6 * 2 * 2 * 16 * 4);
+  EXPECT_EQ(facts["tokenizer"]["vocabulary"], 320);
+  EXPECT_EQ(facts["fingerprint"].get<std::string>().size(), 64u);
+  EXPECT_EQ(facts["skip"]["file_state"], "none");
+  EXPECT_EQ(facts["skip"]["default_level"], "off");
+  ASSERT_EQ(facts["skip"]["levels"].size(), 2u);
+  const nlohmann::json at = facts["skip"]["levels"][0]["at"];
+  ASSERT_EQ(at.size(), 1u);  // the context has room for 2,048 tokens and no longer prompt
+  EXPECT_LT(at[0]["kv_share"].get<double>(), 1);
+  EXPECT_GT(at[0]["flop_bound"].get<double>(), 1);
+}
+
+TEST_F(InspectTest, CountsParameters) {
+  ModelConfig c;
+  c.layers = 30;
+  c.width = 576;
+  c.ffn_width = 1536;
+  c.heads = 9;
+  c.kv_heads = 3;
+  c.head_dim = 64;
+  c.vocab_size = 49152;
+  c.tied_embeddings = true;
+  EXPECT_EQ(CountParameters(c), 134515008);  // SmolLM2-135M, as PyTorch counts it
+}
+
+TEST_F(InspectTest, ADamagedSkipFileIsAFactNotAFailure) {
+  job_.engine.model_path = TinyCopy();
+  Write("tiny.gguf.skip", "garbage");
+  ASSERT_EQ(Inspect(job_, io()), 0) << Err();
+  EXPECT_THAT(Out(), HasSubstr("tiny.gguf.skip"));
+}
+
+TEST_F(InspectTest, WritesThePageOfARun) {
+  job_.question.prompt = testing::Words(60);
+  job_.question.question = "Which?";
+  job_.question.raw = true;
+  job_.skip = testing::kTinyPolicy;
+  job_.max_tokens = 3;
+  job_.html = Path("page.html");
+  ASSERT_EQ(Inspect(job_, io()), 0) << Err();
+  EXPECT_THAT(Out(), HasSubstr("wrote " + job_.html));
+  const std::string page = testing::ReadAll(job_.html);
+  const std::string open = "id=\"data\">";
+  const size_t begin = page.find(open) + open.size();
+  const auto data = nlohmann::json::parse(page.substr(begin, page.find("</script>", begin) - begin), nullptr, false);
+  ASSERT_TRUE(data.is_object());
+  std::string text;
+  for (const auto& token : data["texts"]) text += token.get<std::string>();
+  EXPECT_THAT(text, HasSubstr(testing::Words(60) + "\n\nWhich?"));
+  ASSERT_EQ(data["attention"].size(), 6u);
+  EXPECT_EQ(data["attention"][1], "*");
+  EXPECT_NE(data["attention"][2], "*");
+  EXPECT_EQ(data["skip"]["level"], "custom");
+}
+
+TEST_F(InspectTest, MistakesAreNamed) {
+  job_.question.question = "Which?";
+  EXPECT_EQ(Inspect(job_, io()), 1);
+  EXPECT_THAT(Err(), HasSubstr("--html"));
+  job_.question.question = "";
+  job_.html = Path("page.html");
+  EXPECT_EQ(Inspect(job_, io()), 1);
+  EXPECT_THAT(Err(), HasSubstr("--html needs"));
+  job_.html = "";
+  job_.engine.model_path = Path("missing.gguf");
+  EXPECT_EQ(Inspect(job_, io()), 1);
+  EXPECT_THAT(Err(), HasSubstr("missing.gguf"));
+}
+
+}  // namespace
+}  // namespace skipserve

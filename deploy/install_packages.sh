@@ -5,7 +5,7 @@ set -eu
 PACKAGES="
   ca-certificates g++ cmake ninja-build ccache pkg-config python3 python3-venv unzip curl
   libgrpc++-dev libgrpc-dev protobuf-compiler-grpc libprotobuf-dev libprotoc-dev protobuf-compiler libabsl-dev
-  libspdlog-dev nlohmann-json3-dev libboost1.81-dev libssl-dev zlib1g-dev prometheus-cpp-dev
+  libspdlog-dev nlohmann-json3-dev libboost1.81-dev libboost-program-options1.81-dev libssl-dev zlib1g-dev prometheus-cpp-dev
   libdnnl-dev libhwy-dev libonig-dev libicu-dev libeigen3-dev
   libgtest-dev libgmock-dev libbenchmark-dev"
 

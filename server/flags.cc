@@ -1,14 +1,15 @@
 // See the header.
 #include "server/flags.h"
 
+#include <boost/program_options.hpp>
 #include <fstream>
 #include <set>
+#include <sstream>
 #include <utility>
+#include <vector>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
-#include "absl/strings/str_split.h"
 #include "engine/status_macros.h"
 #include "nlohmann/json.hpp"
 #include "server/flag_table.h"
@@ -16,12 +17,70 @@
 namespace skipserve {
 namespace {
 
-constexpr size_t kHelpWidth = 96;
-constexpr size_t kHelpIndent = 30;
+namespace po = boost::program_options;
+
+constexpr unsigned kHelpWidth = 96;
+constexpr char kArguments[] = "arguments";  // where Boost keeps what is no flag
 
 template <typename... Parts>
 absl::Status Usage(const Parts&... parts) {
   return absl::InvalidArgumentError(absl::StrCat(parts...));
+}
+
+std::string HelpText(const Flag& flag) {
+  static const Options defaults;
+  const std::string value = flag.get(defaults);
+  if (value.empty() || flag.is_switch) return flag.help;
+  return absl::StrCat(flag.help, " Default: ", value, ".");
+}
+
+// A command's flags by section. Boost keeps every value as text for the table's own readers.
+std::vector<po::options_description> Sections(Command command) {
+  std::vector<po::options_description> sections;
+  absl::string_view name;
+  for (const Flag& flag : FlagTable()) {
+    if ((flag.commands & command) == 0) continue;
+    if (name != flag.section) {
+      name = flag.section;
+      sections.emplace_back(flag.section, kHelpWidth, kHelpWidth * 2 / 3);
+    }
+    auto* value = po::value<std::string>()->value_name("VALUE");
+    if (flag.is_switch) value->zero_tokens()->implicit_value("true");
+    sections.back().add_options()(flag.name.c_str(), value, HelpText(flag).c_str());
+  }
+  sections.emplace_back("File", kHelpWidth, kHelpWidth * 2 / 3);
+  sections.back().add_options()(
+      "config", po::value<std::string>()->value_name("FILE"),
+      "A JSON file with any of these flags by name, such as {\"http-port\": 80}; the command line "
+      "wins.");
+  return sections;
+}
+
+absl::StatusOr<po::variables_map> ReadCommandLine(Command command,
+                                                  const std::vector<std::string>& args) {
+  po::options_description all;
+  for (const po::options_description& section : Sections(command)) all.add(section);
+  all.add_options()(kArguments, po::value<std::vector<std::string>>());
+  po::positional_options_description positional;
+  positional.add(kArguments, -1);
+  using namespace po::command_line_style;  // NOLINT: Boost's names for these bits stand there
+  constexpr int style = allow_long | long_allow_adjacent | long_allow_next | allow_short |
+                        short_allow_next | allow_dash_for_short;
+  po::variables_map values;
+  try {
+    po::store(po::command_line_parser(args).options(all).positional(positional).style(style).run(),
+              values);
+  } catch (const po::error& error) {
+    return Usage(error.what());
+  }
+  return values;
+}
+
+absl::Status Set(const Flag& flag, absl::string_view value, absl::string_view where,
+                 Options* options) {
+  const absl::Status status = flag.set(value, *options);
+  if (status.ok()) return status;
+  return Usage(where, flag.name, ": '", value, "' ", status.message());
 }
 
 // A name may mean different things to different commands; the given command's comes first.
@@ -34,62 +93,6 @@ const Flag* FindFlag(absl::string_view name, Command command) {
     found = &flag;
   }
   return found;
-}
-
-// Flags and arguments as they stand on the command line.
-struct CommandLine {
-  std::vector<std::pair<const Flag*, std::string>> flags;
-  std::vector<std::string> positional;
-  std::string config;
-};
-
-absl::StatusOr<CommandLine> Split(Command command, const std::vector<std::string>& args) {
-  CommandLine line;
-  for (size_t i = 0; i < args.size(); ++i) {
-    if (args[i] == "--") {
-      line.positional.insert(line.positional.end(), args.begin() + i + 1, args.end());
-      break;
-    }
-    if (!absl::StartsWith(args[i], "-") || args[i] == "-") {
-      line.positional.push_back(args[i]);
-      continue;
-    }
-    if (!absl::StartsWith(args[i], "--")) {
-      return Usage("unknown flag ", args[i], "; flags begin with two dashes");
-    }
-    const absl::string_view text = absl::string_view(args[i]).substr(2);
-    const size_t equals = text.find('=');
-    const absl::string_view name = text.substr(0, equals);
-    const Flag* flag = FindFlag(name, command);
-    const bool is_config = name == "config";
-    if (!is_config && flag == nullptr) return Usage("unknown flag --", name);
-    if (!is_config && (flag->commands & command) == 0) {
-      return Usage("--", flag->name, " is not a flag of this command");
-    }
-    std::string value;
-    if (equals != absl::string_view::npos) {
-      value = std::string(text.substr(equals + 1));
-    } else if (!is_config && flag->is_switch) {
-      value = "true";
-    } else if (i + 1 < args.size()) {
-      value = args[++i];
-    } else {
-      return Usage("--", name, " needs a value");
-    }
-    if (is_config) {
-      line.config = std::move(value);
-    } else {
-      line.flags.emplace_back(flag, std::move(value));
-    }
-  }
-  return line;
-}
-
-absl::Status Set(const Flag& flag, absl::string_view value, absl::string_view where,
-                 Options* options) {
-  const absl::Status status = flag.set(value, *options);
-  if (status.ok()) return status;
-  return Usage(where, flag.name, ": '", value, "' ", status.message());
 }
 
 // A JSON value as it would be written on the command line.
@@ -126,71 +129,43 @@ absl::Status ReadConfig(Command command, const std::string& path, Options* optio
   return absl::OkStatus();
 }
 
-absl::Status TakePositional(Command command, std::vector<std::string> positional,
-                            Options* options) {
-  if (!positional.empty()) {
-    options->engine.model_path = positional.front();
-    positional.erase(positional.begin());
+absl::Status TakeArguments(Command command, std::vector<std::string> arguments, Options* options) {
+  if (!arguments.empty()) {
+    options->engine.model_path = arguments.front();
+    arguments.erase(arguments.begin());
   }
   if (options->engine.model_path.empty()) {
     return Usage("no model: give a .gguf file or a Hugging Face folder");
   }
   if (command == kCalibrate) {
-    if (positional.empty()) return Usage("no texts: give files to calibrate on");
-    options->calibrate.texts = std::move(positional);
-  } else if (!positional.empty()) {
-    return Usage("unexpected argument '", positional.front(), "'");
+    if (arguments.empty()) return Usage("no texts: give files to calibrate on");
+    options->calibrate.texts = std::move(arguments);
+  } else if (!arguments.empty()) {
+    return Usage("unexpected argument '", arguments.front(), "'");
   }
   return absl::OkStatus();
-}
-
-// `text` in lines, right of `head`.
-std::string HelpEntry(const std::string& head, const std::string& text) {
-  std::string out;
-  std::string line = head.size() + 1 < kHelpIndent ? head : "";
-  if (line.empty()) absl::StrAppend(&out, head, "\n");
-  line.resize(kHelpIndent, ' ');
-  for (const absl::string_view word : absl::StrSplit(text, ' ')) {
-    if (line.size() + 1 + word.size() > kHelpWidth) {
-      absl::StrAppend(&out, line, "\n");
-      line.assign(kHelpIndent, ' ');
-    }
-    absl::StrAppend(&line, line.size() > kHelpIndent ? " " : "", word);
-  }
-  return absl::StrCat(out, line, "\n");
 }
 
 }  // namespace
 
 absl::Status ParseOptions(Command command, const std::vector<std::string>& args, Options* options) {
-  ASSIGN_OR_RETURN(CommandLine line, Split(command, args));
-  if (!line.config.empty()) RETURN_IF_ERROR(ReadConfig(command, line.config, options));
-  for (const auto& [flag, value] : line.flags) {
-    RETURN_IF_ERROR(Set(*flag, value, "--", options));
+  ASSIGN_OR_RETURN(const po::variables_map values, ReadCommandLine(command, args));
+  if (values.count("config") > 0) {
+    RETURN_IF_ERROR(ReadConfig(command, values["config"].as<std::string>(), options));
   }
-  return TakePositional(command, std::move(line.positional), options);
+  for (const Flag& flag : FlagTable()) {
+    if ((flag.commands & command) == 0 || values.count(flag.name) == 0) continue;
+    RETURN_IF_ERROR(Set(flag, values[flag.name].as<std::string>(), "--", options));
+  }
+  std::vector<std::string> arguments;
+  if (values.count(kArguments) > 0) arguments = values[kArguments].as<std::vector<std::string>>();
+  return TakeArguments(command, std::move(arguments), options);
 }
 
 std::string FlagsHelp(Command command) {
-  const Options defaults;
-  std::string out;
-  absl::string_view section;
-  for (const Flag& flag : FlagTable()) {
-    if ((flag.commands & command) == 0) continue;
-    if (section != flag.section) {
-      section = flag.section;
-      absl::StrAppend(&out, "\n", section, "\n");
-    }
-    const std::string value = flag.get(defaults);
-    std::string help = flag.help;
-    if (!value.empty() && !flag.is_switch) absl::StrAppend(&help, " Default: ", value, ".");
-    out += HelpEntry(absl::StrCat("  --", flag.name), help);
-  }
-  absl::StrAppend(&out, "\nFile\n",
-                  HelpEntry("  --config",
-                            "A JSON file with any of these flags by name, such as "
-                            "{\"http-port\": 80}; the command line wins."));
-  return out;
+  std::ostringstream out;
+  for (const po::options_description& section : Sections(command)) out << "\n" << section;
+  return out.str();
 }
 
 }  // namespace skipserve

@@ -21,8 +21,8 @@ enum Command : unsigned {
 };
 
 // `args` are those after the command's name. A flag is --name=value, --name value, or --name for a
-// switch; "_" and "-" are the same. --config FILE gives a JSON object of flags by name, which the
-// command line overrides; it may have flags of other commands, so that one file serves all.
+// switch. --config FILE gives a JSON object of flags by name ("_" or "-"), which the command line
+// overrides; it may have flags of other commands, so that one file serves all.
 // INVALID_ARGUMENT names what is unknown, misplaced or wrong.
 absl::Status ParseOptions(Command command, const std::vector<std::string>& args, Options* options);
 

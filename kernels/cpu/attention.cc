@@ -4,6 +4,7 @@
 #include <cassert>
 #include <vector>
 
+#include "kernels/cpu/bf16_attention.h"
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/decode_attention.h"
 #include "kernels/cpu/prefill_attention.h"
@@ -17,8 +18,10 @@ namespace {
 // many rows reading the cache row by row is faster.
 constexpr int64_t kMaxDecodeSegmentRows = 4;
 
-constexpr int64_t kTaskPanels = 16;     // of queries that share one pass over K and V, at most
-constexpr int64_t kTasksPerThread = 8;  // so that the threads end together
+constexpr int64_t kTaskPanels = 16;         // of queries that share one pass over K and V, at most
+constexpr int64_t kTaskBf16Tiles = 4;       // likewise: their queries and outputs stay in L2
+constexpr int64_t kTasksPerThread = 8;      // so that the threads end together
+constexpr int64_t kBf16TasksPerThread = 3;  // fewer, each reorders K and V for itself
 
 constexpr int64_t kPartialFloats = 8 * 1024 * 1024;  // of split results held at once
 
@@ -63,16 +66,28 @@ void CpuOps::Attention(TensorView q, absl::Span<const KvSegment> segments, const
   Decode(q, few, pool, out);
 }
 
+// The bf16 kernel for this pool, made on first use, or null where the float32 one has to do.
+const Bf16Attention* CpuOps::FindBf16Attention(const KvLayout& layout) {
+  if (layout.dtype != DType::kBF16 || !CpuHasFastBf16()) return nullptr;
+  if (bf16_attention_ == nullptr || bf16_attention_->head_dim() != layout.head_dim) {
+    bf16_attention_ = Bf16Attention::Make(layout.head_dim);
+  }
+  return bf16_attention_.get();
+}
+
 void CpuOps::Prefill(TensorView q, absl::Span<const KvSegment> segments, const KvPool& pool,
                      TensorView out) {
   if (segments.empty()) return;
+  const Bf16Attention* const bf16 = FindBf16Attention(pool.layout);
+  const int64_t tile = bf16 ? Bf16Attention::kTileRows : PrefillTileColumns();
+  const int64_t most_tiles = bf16 ? kTaskBf16Tiles : kTaskPanels;
+  const int64_t num_tasks = (bf16 ? kBf16TasksPerThread : kTasksPerThread) * pool_.threads();
   const int64_t group = q.cols / pool.layout.head_dim / pool.layout.kv_heads;
   int64_t total_rows = 0;
   for (const KvSegment& s : segments) total_rows += s.row_count;
   const int64_t columns = total_rows * group * pool.layout.kv_heads;
-  const int64_t panels = std::clamp<int64_t>(
-      columns / (PrefillTileColumns() * kTasksPerThread * pool_.threads()), 1, kTaskPanels);
-  const int64_t rows = std::max<int64_t>(1, panels * PrefillTileColumns() / group);
+  const int64_t tiles = std::clamp<int64_t>(columns / (tile * num_tasks), 1, most_tiles);
+  const int64_t rows = std::max<int64_t>(1, tiles * tile / group);
 
   std::vector<PrefillTask> tasks;
   for (const KvSegment& s : segments) {
@@ -89,9 +104,14 @@ void CpuOps::Prefill(TensorView q, absl::Span<const KvSegment> segments, const K
     return cost(a) > cost(b);  // the longest first, or the last one keeps everybody waiting
   });
   pool_.ParallelFor(static_cast<int64_t>(tasks.size()), [&](int64_t i, int thread) {
-    void* scratch =
-        scratch_[thread].Bytes(PrefillScratchBytes(tasks[i].num_rows, group, pool.layout));
-    PrefillAttention(tasks[i], q, group, pool, scratch, out);
+    const PrefillTask& t = tasks[i];
+    Scratch& scratch = scratch_[thread];
+    if (bf16 != nullptr &&
+        bf16->Run(t, q, group, pool, scratch.Bytes(bf16->ScratchBytes(t.num_rows, group)), out)) {
+      return;
+    }
+    void* const bytes = scratch.Bytes(PrefillScratchBytes(t.num_rows, group, pool.layout));
+    PrefillAttention(t, q, group, pool, bytes, out);
   });
 }
 

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/cpu/bf16_attention.h"
 #include "kernels/cpu/packed_gemm.h"
 #include "kernels/cpu/scratch.h"
 #include "kernels/cpu/thread_pool.h"
@@ -91,6 +92,7 @@ class CpuOps : public Ops {
     });
   }
 
+  const Bf16Attention* FindBf16Attention(const KvLayout& layout);
   void Prefill(TensorView q, absl::Span<const KvSegment> segments, const KvPool& pool,
                TensorView out);
   void Decode(TensorView q, absl::Span<const KvSegment> segments, const KvPool& pool,
@@ -100,6 +102,7 @@ class CpuOps : public Ops {
   std::vector<Scratch> scratch_;  // one per thread
   Scratch shared_;                // of the calling thread, for all to read
   std::vector<uint32_t> keys_;
+  std::unique_ptr<Bf16Attention> bf16_attention_;
 };
 
 }  // namespace skipserve::cpu

@@ -40,7 +40,7 @@ class FlagsTest : public testing::Test {
 
 TEST_F(FlagsTest, EverySpellingBinds) {
   const absl::Status status =
-      Serve({"--http-port=0", "--grpc_port", "7", "--no-skip", "--drain-seconds", "1.5",
+      Serve({"--http-port=0", "--grpc-port", "7", "--no-skip", "--drain-seconds", "1.5",
              "--http-idle-seconds=2.5", "--host", "::1", "--threads=3"});
   ASSERT_TRUE(status.ok()) << status;
   EXPECT_EQ(options.engine.model_path, "m.gguf");
@@ -85,7 +85,7 @@ TEST_F(FlagsTest, WhatIsWrongIsNamed) {
       {{"--frobnicate"}, "--frobnicate"},
       {{"--frobnicate=1"}, "--frobnicate"},
       {{"-x"}, "-x"},
-      {{"--http-port"}, "--http-port needs a value"},
+      {{"--http-port"}, "--http-port"},
       {{"--http-port=abc"}, "abc"},
       {{"--http-port=70000"}, "--http-port"},
       {{"--http-port=-1"}, "--http-port"},
@@ -94,7 +94,9 @@ TEST_F(FlagsTest, WhatIsWrongIsNamed) {
       {{"--drain-seconds=inf"}, "--drain-seconds"},
       {{"--drain-seconds=-1"}, "--drain-seconds"},
       {{"--no-skip=perhaps"}, "--no-skip"},
-      {{"--question=hm"}, "--question is not a flag of this command"},
+      {{"--http-port=1", "--http-port=2"}, "--http-port"},
+      {{"--http-por=1"}, "--http-por"},
+      {{"--question=hm"}, "--question"},
       {{"other.gguf"}, "other.gguf"},
   };
   for (const auto& [args, named] : cases) {

@@ -35,7 +35,8 @@ absl::Status CheckJob(const BenchJob& job, const ModelInfo& info) {
     return wrong("--decode-tokens is ", job.decode_tokens, "; it must be at least 1");
   }
   for (const int64_t length : job.prompt_lengths) {
-    if (length < 1) return wrong("--prompt-lengths has ", length, "; a prompt has at least 1 token");
+    if (length < 1)
+      return wrong("--prompt-lengths has ", length, "; a prompt has at least 1 token");
     if (length > info.max_context || job.decode_tokens + 1 > info.max_context - length) {
       return wrong("a prompt of ", length, " tokens and ", job.decode_tokens + 1,
                    " new ones do not fit this model's context of ", info.max_context,
@@ -66,7 +67,10 @@ std::vector<int32_t> OrdinaryTokens(const Engine& engine) {
 class Bencher {
  public:
   Bencher(Engine& engine, const BenchJob& job, std::vector<SkipRequest> skips)
-      : engine_(engine), job_(job), skips_(std::move(skips)), ids_(OrdinaryTokens(engine)),
+      : engine_(engine),
+        job_(job),
+        skips_(std::move(skips)),
+        ids_(OrdinaryTokens(engine)),
         random_(job.seed) {}
 
   absl::StatusOr<Report> Run(int64_t length, const SkipRequest& skip, int64_t new_tokens) {

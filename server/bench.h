@@ -1,5 +1,6 @@
 // `skipserve bench`: what skipping gains on this machine, measured through the engine as its users
-// meet it. Dense and skipping runs take turns, so that a machine that warms or slows favours nobody.
+// meet it. Dense and skipping runs take turns, so that a machine that warms or slows favours
+// nobody.
 #pragma once
 
 #include <cstdint>

@@ -17,7 +17,9 @@
 namespace skipserve {
 namespace {
 
-std::string Megabytes(int64_t bytes) { return absl::StrFormat("%.1f MB", double(bytes) / (1 << 20)); }
+std::string Megabytes(int64_t bytes) {
+  return absl::StrFormat("%.1f MB", double(bytes) / (1 << 20));
+}
 
 std::string CpuName() {
   std::ifstream file("/proc/cpuinfo");
@@ -64,43 +66,50 @@ int64_t PeakMemory() {
 
 std::string BenchTable(const ModelInfo& model, const MachineFacts& machine, const BenchJob& job,
                        const std::vector<BenchCell>& cells, int64_t peak_memory) {
-  std::string out = absl::StrCat(ModelName(model), ", ", model.dtype, ", ", model.backend, "\n", machine.cpu, ", ",
-                                 machine.threads, " of ", machine.cores, " cores, ",
-                                 absl::StrFormat("%.1f GB", double(machine.memory_bytes) / (1 << 30)),
-                                 " of memory\nmedians of ", job.repeat, " runs after a warm-up, levels taking turns; ",
-                                 job.decode_tokens, " tokens decoded after each prompt\n\n");
-  Table table({"prompt", "level", "prefill tok/s", "TTFT", "gain", "FLOP bound", "skipped", "decode tok/s",
-               "KV tokens cached", "KV memory"});
+  std::string out = absl::StrCat(
+      ModelName(model), ", ", model.dtype, ", ", model.backend, "\n", machine.cpu, ", ",
+      machine.threads, " of ", machine.cores, " cores, ",
+      absl::StrFormat("%.1f GB", double(machine.memory_bytes) / (1 << 30)),
+      " of memory\nmedians of ", job.repeat, " runs after a warm-up, levels taking turns; ",
+      job.decode_tokens, " tokens decoded after each prompt\n\n");
+  Table table({"prompt", "level", "prefill tok/s", "TTFT", "gain", "FLOP bound", "skipped",
+               "decode tok/s", "KV tokens cached", "KV memory"});
   std::vector<std::string> notes;
   for (const BenchCell& cell : cells) {
     const Report& r = cell.report;
-    const bool renamed = cell.requested.find('{') == std::string::npos && cell.requested != r.skip_level;
+    const bool renamed =
+        cell.requested.find('{') == std::string::npos && cell.requested != r.skip_level;
     std::string level = renamed ? absl::StrCat(cell.requested, " = ", r.skip_level) : r.skip_level;
     if (!r.skip_reason.empty()) {
-      notes.push_back(absl::StrCat(FormatCount(cell.prompt_tokens), " tokens at ", cell.requested, ": dense, since ", r.skip_reason, "\n"));
+      notes.push_back(absl::StrCat(FormatCount(cell.prompt_tokens), " tokens at ", cell.requested,
+                                   ": dense, since ", r.skip_reason, "\n"));
     }
-    table.AddRow({FormatCount(cell.prompt_tokens), std::move(level), FormatRate(cell.prefill_tokens_per_second),
+    table.AddRow({FormatCount(cell.prompt_tokens), std::move(level),
+                  FormatRate(cell.prefill_tokens_per_second),
                   FormatElapsed(absl::Seconds(cell.ttft_seconds)),
-                  cell.gain > 0 ? absl::StrFormat("%.2fx", cell.gain) : "-", absl::StrFormat("%.2fx", r.flop_bound),
-                  FormatPercent(r.kv_skip_ratio), FormatRate(cell.decode_tokens_per_second),
-                  FormatCount(r.kv_token_layers), Megabytes(cell.kv_bytes)});
+                  cell.gain > 0 ? absl::StrFormat("%.2fx", cell.gain) : "-",
+                  absl::StrFormat("%.2fx", r.flop_bound), FormatPercent(r.kv_skip_ratio),
+                  FormatRate(cell.decode_tokens_per_second), FormatCount(r.kv_token_layers),
+                  Megabytes(cell.kv_bytes)});
   }
-  absl::StrAppend(&out, table.ToString(200), "\n", absl::StrJoin(notes, ""), "peak memory of the process: ",
-                  Megabytes(peak_memory), "\n");
+  absl::StrAppend(&out, table.ToString(200), "\n", absl::StrJoin(notes, ""),
+                  "peak memory of the process: ", Megabytes(peak_memory), "\n");
   return out;
 }
 
 OrderedJson BenchJson(const ModelInfo& model, const MachineFacts& machine, const BenchJob& job,
                       const std::vector<BenchCell>& cells, int64_t peak_memory) {
-  OrderedJson json = {{"model", {{"name", model.config.name},
-                                 {"architecture", model.config.architecture},
-                                 {"fingerprint", model.fingerprint},
-                                 {"dtype", model.dtype},
-                                 {"backend", model.backend}}},
-                      {"machine", {{"cpu", machine.cpu},
-                                   {"cores", machine.cores},
-                                   {"threads", machine.threads},
-                                   {"memory_bytes", machine.memory_bytes}}},
+  OrderedJson json = {{"model",
+                       {{"name", model.config.name},
+                        {"architecture", model.config.architecture},
+                        {"fingerprint", model.fingerprint},
+                        {"dtype", model.dtype},
+                        {"backend", model.backend}}},
+                      {"machine",
+                       {{"cpu", machine.cpu},
+                        {"cores", machine.cores},
+                        {"threads", machine.threads},
+                        {"memory_bytes", machine.memory_bytes}}},
                       {"repeat", job.repeat},
                       {"decode_tokens", job.decode_tokens},
                       {"seed", job.seed},

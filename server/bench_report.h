@@ -1,5 +1,5 @@
-// What a benchmark found, as a table for people and JSON for machines, with the facts of the machine
-// without which the figures mean nothing. No measuring here.
+// What a benchmark found, as a table for people and JSON for machines, with the facts of the
+// machine without which the figures mean nothing. No measuring here.
 #pragma once
 
 #include <cstdint>

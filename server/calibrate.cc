@@ -33,23 +33,26 @@ std::string Describe(const SkipFile& file, const std::string& path) {
   std::error_code error;
   const double megabytes = double(std::filesystem::file_size(path, error)) / (1 << 20);
   const LayerProxy& proxy = file.proxies.front();
-  std::string out = absl::StrFormat("wrote %s: %.1f MB, FFN proxies of %d channels and rank %d for %d layers\n",
-                                    path, megabytes, proxy.d_low, proxy.rank, file.layers);
+  std::string out =
+      absl::StrFormat("wrote %s: %.1f MB, FFN proxies of %d channels and rank %d for %d layers\n",
+                      path, megabytes, proxy.d_low, proxy.rank, file.layers);
   absl::StrAppend(&out, "levels:");
   for (const auto& [name, policy] : file.settings.levels) {
     absl::StrAppend(&out, " ", name, name == file.settings.default_level ? " (default)" : "");
   }
-  if (file.settings.levels.empty()) absl::StrAppend(&out, " none; a request may give a policy of its own");
+  if (file.settings.levels.empty())
+    absl::StrAppend(&out, " none; a request may give a policy of its own");
   absl::StrAppend(&out, "\n");
   if (file.settings.default_level == "off" && !file.settings.levels.empty()) {
-    absl::StrAppend(&out, "Nobody has measured these levels on this model, so they act only when asked for by name.\n");
+    absl::StrAppend(&out,
+                    "Nobody has measured these levels on this model, so they act only when asked "
+                    "for by name.\n");
   }
   return out;
 }
 
 absl::StatusOr<std::string> Run(const CalibrateJob& job, ProgressLine& progress) {
-  const std::string path =
-      job.out.empty() ? SkipFilePath(job.calibrate.model_path) : job.out;
+  const std::string path = job.out.empty() ? SkipFilePath(job.calibrate.model_path) : job.out;
   RETURN_IF_ERROR(CheckTarget(path));
   ASSIGN_OR_RETURN(const std::vector<std::string> texts, ReadTexts(job.texts));
   const auto tell = [&](absl::string_view stage, int64_t done, int64_t total) {

@@ -1,5 +1,5 @@
-// One call of a client: n answers to one prompt, as n engine requests with one listener. Shared by gRPC and HTTP, and
-// the one place where requests are counted and logged.
+// One call of a client: n answers to one prompt, as n engine requests with one listener. Shared by
+// gRPC and HTTP, and the one place where requests are counted and logged.
 #pragma once
 
 #include <memory>
@@ -27,11 +27,12 @@ struct CompletionContext {
 
 class Completion {
  public:
-  // Submits all choices, or none: where one is refused, those before it are cancelled and the error is returned, and the
-  // listener is never called. Counts the outcome in `metrics` and writes one log line when the last choice ends.
-  static absl::StatusOr<std::shared_ptr<Completion>> Start(Engine& engine, Metrics& metrics, GenerateRequest request,
-                                                           int n, CompletionContext context,
-                                                           std::shared_ptr<CompletionListener> listener);
+  // Submits all choices, or none: where one is refused, those before it are cancelled and the error
+  // is returned, and the listener is never called. Counts the outcome in `metrics` and writes one
+  // log line when the last choice ends.
+  static absl::StatusOr<std::shared_ptr<Completion>> Start(
+      Engine& engine, Metrics& metrics, GenerateRequest request, int n, CompletionContext context,
+      std::shared_ptr<CompletionListener> listener);
 
   // The client is gone: cancels what still runs. Any thread, any number of times.
   void Cancel();

@@ -73,7 +73,8 @@ absl::StatusOr<RunOutcome> Generator::RunOne(SkipRequest skip, bool show) {
     progress_.Clear();
     if (show) Print(io_.out, Printable(text));
   };
-  absl::StatusOr<RunOutcome> outcome = RunRequest(*engine_, std::move(request), on_text, &interrupt_);
+  absl::StatusOr<RunOutcome> outcome =
+      RunRequest(*engine_, std::move(request), on_text, &interrupt_);
   progress_.Clear();
   if (outcome.ok() && show) Print(io_.out, "\n");
   return outcome;

@@ -20,10 +20,12 @@ absl::Status CheckJob(const InspectJob& job) {
   const Question& q = job.question;
   const bool asked = !q.document_path.empty() || !q.prompt.empty() || !q.question.empty();
   if (asked && job.html.empty()) {
-    return absl::InvalidArgumentError("a document or question needs --html FILE, where the page goes");
+    return absl::InvalidArgumentError(
+        "a document or question needs --html FILE, where the page goes");
   }
   if (!asked && !job.html.empty()) {
-    return absl::InvalidArgumentError("--html needs a document and a question to show: --file and --question");
+    return absl::InvalidArgumentError(
+        "--html needs a document and a question to show: --file and --question");
   }
   return absl::OkStatus();
 }

@@ -1,5 +1,5 @@
-// `skipserve inspect`: what a model is and what skipping could gain on it; and, for a document and a
-// question, one page that shows how deep each token was computed.
+// `skipserve inspect`: what a model is and what skipping could gain on it; and, for a document and
+// a question, one page that shows how deep each token was computed.
 #pragma once
 
 #include <string>

@@ -37,9 +37,9 @@ struct ModelFacts {
   int32_t vocabulary = 0;  // tokens of the tokenizer
   int32_t special_tokens = 0;
   bool add_bos = false;
-  std::string bos;                // its text; "" where there is none
+  std::string bos;  // its text; "" where there is none
   std::vector<std::string> eos;
-  std::string chat_template;      // "yes", "none", or why it cannot be used
+  std::string chat_template;  // "yes", "none", or why it cannot be used
 
   std::string skip_file;        // its path
   std::string skip_file_state;  // "valid", "none", or what is wrong with it

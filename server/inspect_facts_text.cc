@@ -60,14 +60,15 @@ std::string FactsText(const ModelFacts& f) {
   line("file", f.path, ", ", FormatCount(f.file_bytes >> 20), " MB");
   line("architecture", c.architecture, c.tied_embeddings ? ", tied embeddings" : "",
        c.qkv_bias ? ", QKV bias" : "");
-  line("shape", c.layers, " layers, width ", FormatCount(c.width), ", ", c.heads, " heads over ", c.kv_heads,
-       " of KV, ", c.head_dim, " each; FFN ", FormatCount(c.ffn_width));
+  line("shape", c.layers, " layers, width ", FormatCount(c.width), ", ", c.heads, " heads over ",
+       c.kv_heads, " of KV, ", c.head_dim, " each; FFN ", FormatCount(c.ffn_width));
   line("parameters", ParametersText(f.parameters));
   line("context", FormatCount(c.max_positions), " tokens; ", RopeText(c));
   line("computed in", f.dtype, ", ", absl::StrFormat("%.1f", double(f.kv_bytes_per_token) / 1024),
        " KB of KV a token");
   line("tokenizer", FormatCount(f.vocabulary), " tokens, ", f.special_tokens, " special; ",
-       f.bos.empty() ? "no BOS" : absl::StrCat("BOS ", f.bos, f.add_bos ? " is added" : " is not added"),
+       f.bos.empty() ? "no BOS"
+                     : absl::StrCat("BOS ", f.bos, f.add_bos ? " is added" : " is not added"),
        "; ends at ", f.eos.empty() ? "nothing" : absl::StrJoin(f.eos, ", "));
   line("chat template", f.chat_template);
   line("fingerprint", f.fingerprint);
@@ -75,7 +76,8 @@ std::string FactsText(const ModelFacts& f) {
        f.skip_file_state == "none" ? " (skipserve calibrate makes it)" : "",
        f.proxy.rank > 0 ? absl::StrCat(", FFN proxies ", f.proxy.d_low, " x ", f.proxy.rank) : "");
   line("default skip", f.default_level,
-       f.default_level == "off" ? "" : absl::StrCat(" from ", FormatCount(f.min_prompt), " tokens on"));
+       f.default_level == "off" ? ""
+                                : absl::StrCat(" from ", FormatCount(f.min_prompt), " tokens on"));
   return absl::StrCat(out, "\n", LevelsText(f));
 }
 
@@ -85,9 +87,12 @@ OrderedJson FactsJson(const ModelFacts& f) {
   for (const LevelFacts& level : f.levels) {
     OrderedJson at = OrderedJson::array();
     for (const auto& a : level.at) {
-      at.push_back({{"prompt_tokens", a.prompt_tokens}, {"kv_share", a.kv_share}, {"flop_bound", a.flop_bound}});
+      at.push_back({{"prompt_tokens", a.prompt_tokens},
+                    {"kv_share", a.kv_share},
+                    {"flop_bound", a.flop_bound}});
     }
-    levels.push_back({{"name", level.name}, {"policy", PolicyToJson(level.policy)}, {"at", std::move(at)}});
+    levels.push_back(
+        {{"name", level.name}, {"policy", PolicyToJson(level.policy)}, {"at", std::move(at)}});
   }
   return {{"path", f.path},
           {"name", c.name},
@@ -106,19 +111,21 @@ OrderedJson FactsJson(const ModelFacts& f) {
           {"context", c.max_positions},
           {"dtype", f.dtype},
           {"kv_bytes_per_token", f.kv_bytes_per_token},
-          {"tokenizer", {{"vocabulary", f.vocabulary},
-                         {"special_tokens", f.special_tokens},
-                         {"add_bos", f.add_bos},
-                         {"bos", f.bos},
-                         {"eos", f.eos}}},
+          {"tokenizer",
+           {{"vocabulary", f.vocabulary},
+            {"special_tokens", f.special_tokens},
+            {"add_bos", f.add_bos},
+            {"bos", f.bos},
+            {"eos", f.eos}}},
           {"chat_template", f.chat_template},
           {"fingerprint", f.fingerprint},
-          {"skip", {{"file", f.skip_file},
-                    {"file_state", f.skip_file_state},
-                    {"proxy", {{"d_low", f.proxy.d_low}, {"rank", f.proxy.rank}}},
-                    {"default_level", f.default_level},
-                    {"min_prompt", f.min_prompt},
-                    {"levels", std::move(levels)}}}};
+          {"skip",
+           {{"file", f.skip_file},
+            {"file_state", f.skip_file_state},
+            {"proxy", {{"d_low", f.proxy.d_low}, {"rank", f.proxy.rank}}},
+            {"default_level", f.default_level},
+            {"min_prompt", f.min_prompt},
+            {"levels", std::move(levels)}}}};
 }
 
 }  // namespace skipserve

@@ -49,9 +49,13 @@ json InspectData(const ModelInfo& model, const Tokenizer& tokenizer, const Inspe
   Report brief = report;
   brief.rows.clear();
   brief.layers.clear();
-  const std::string name = model.config.name.empty() ? model.config.architecture : model.config.name;
-  return {{"model", {{"name", name}, {"dtype", model.dtype}, {"backend", model.backend},
-                     {"layers", model.config.layers}}},
+  const std::string name =
+      model.config.name.empty() ? model.config.architecture : model.config.name;
+  return {{"model",
+           {{"name", name},
+            {"dtype", model.dtype},
+            {"backend", model.backend},
+            {"layers", model.config.layers}}},
           {"document", run.document},
           {"question", run.question},
           {"answer", run.outcome.text},
@@ -90,12 +94,14 @@ std::string ScriptSafeJson(const json& data) {
 
 std::string InspectPage(const ModelInfo& model, const Tokenizer& tokenizer,
                         const InspectedRun& run) {
-  return absl::StrCat("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<title>SkipServe: how deep each token was computed</title>\n",
-                      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<style>\n", kInspectStyle,
-                      "</style>\n</head>\n<body>\n", kInspectBody,
-                      "<script type=\"application/json\" id=\"data\">",
-                      ScriptSafeJson(InspectData(model, tokenizer, run)), "</script>\n<script>\n",
-                      kInspectScript, "</script>\n</body>\n</html>\n");
+  return absl::StrCat(
+      "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<title>SkipServe: "
+      "how deep each token was computed</title>\n",
+      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<style>\n",
+      kInspectStyle, "</style>\n</head>\n<body>\n", kInspectBody,
+      "<script type=\"application/json\" id=\"data\">",
+      ScriptSafeJson(InspectData(model, tokenizer, run)), "</script>\n<script>\n", kInspectScript,
+      "</script>\n</body>\n</html>\n");
 }
 
 }  // namespace skipserve

@@ -21,12 +21,13 @@ struct InspectedRun {
   RunOutcome outcome;  // with rows and layers in its report
 };
 
-std::string InspectPage(const ModelInfo& model, const Tokenizer& tokenizer, const InspectedRun& run);
+std::string InspectPage(const ModelInfo& model, const Tokenizer& tokenizer,
+                        const InspectedRun& run);
 
-// The page's data. "texts" has one string for each token; joined they are the prompt's text. A token
-// that ends inside a character has "", and the one that completes it has the whole. "attention" and
-// "ffn" have a string for each layer: "*" where every token was computed, else a bitmap in base64,
-// position p being bit p % 8 of byte p / 8.
+// The page's data. "texts" has one string for each token; joined they are the prompt's text. A
+// token that ends inside a character has "", and the one that completes it has the whole.
+// "attention" and "ffn" have a string for each layer: "*" where every token was computed, else a
+// bitmap in base64, position p being bit p % 8 of byte p / 8.
 nlohmann::json InspectData(const ModelInfo& model, const Tokenizer& tokenizer,
                            const InspectedRun& run);
 

@@ -1,6 +1,6 @@
-// Style and skeleton of the inspection page. Nine steps of depth, from ColorBrewer's YlGnBu on light
-// and viridis on dark ground; the picture's states are from Okabe and Ito. All tell apart for the
-// colour-blind.
+// Style and skeleton of the inspection page. Nine steps of depth, from ColorBrewer's YlGnBu on
+// light and viridis on dark ground; the picture's states are from Okabe and Ito. All tell apart for
+// the colour-blind.
 #include "server/inspect_page_parts.h"
 
 namespace skipserve {

@@ -22,7 +22,10 @@ const std::vector<Line>& Lines() {
   static const auto* const lines = new std::vector<Line>{
       {"prompt tokens", [](const Report& r) { return FormatCount(r.prompt_tokens); }},
       {"skip level", LevelText},
-      {"token-layers skipped", [](const Report& r) { return FormatPercent(r.attention_skip_ratio / 2 + r.ffn_skip_ratio / 2); }},
+      {"token-layers skipped",
+       [](const Report& r) {
+         return FormatPercent(r.attention_skip_ratio / 2 + r.ffn_skip_ratio / 2);
+       }},
       {"  attention", [](const Report& r) { return FormatPercent(r.attention_skip_ratio); }},
       {"  FFN", [](const Report& r) { return FormatPercent(r.ffn_skip_ratio); }},
       {"prefill work skipped", [](const Report& r) { return FormatPercent(r.skip_ratio); }},
@@ -77,7 +80,8 @@ std::string CompareText(const std::vector<std::string>& titles,
   const double last = absl::ToDoubleSeconds(outcomes.back().report.ttft);
   if (last <= 0) return out;
   const double gain = absl::ToDoubleSeconds(outcomes.front().report.ttft) / last;
-  absl::StrAppendFormat(&out, "\n%s gives the first token %.2f times as fast as %s (FLOP bound %.2f)\n",
+  absl::StrAppendFormat(&out,
+                        "\n%s gives the first token %.2f times as fast as %s (FLOP bound %.2f)\n",
                         titles.back(), gain, titles.front(), outcomes.back().report.flop_bound);
   return out;
 }

@@ -81,7 +81,9 @@ std::string FormatPercent(double share) { return absl::StrFormat("%.1f %%", shar
 
 std::string FormatRate(double per_second) {
   if (per_second >= 999.5) return FormatCount(std::llround(per_second));
-  return absl::StrFormat(per_second >= 99.95 ? "%.0f" : per_second >= 9.995 ? "%.1f" : "%.2f",
+  return absl::StrFormat(per_second >= 99.95   ? "%.0f"
+                         : per_second >= 9.995 ? "%.1f"
+                                               : "%.2f",
                          per_second);
 }
 

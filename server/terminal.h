@@ -12,20 +12,20 @@
 
 namespace skipserve {
 
-std::string FormatCount(int64_t count);             // 12,345
+std::string FormatCount(int64_t count);              // 12,345
 std::string FormatElapsed(absl::Duration duration);  // 83.1 ms, 4.52 s, 2 min 5 s
-std::string FormatPercent(double share);            // 0.526 -> 52.6 %
-std::string FormatRate(double per_second);          // three digits that matter: 4.21, 38.4, 1,568
+std::string FormatPercent(double share);             // 0.526 -> 52.6 %
+std::string FormatRate(double per_second);           // three digits that matter: 4.21, 38.4, 1,568
 
 // Columns on a terminal, in characters; 100 where there is none to ask.
 int TerminalWidth();
 
-// The same text, fit to print: control characters other than newline and tab, and bytes that are not
-// UTF-8, become U+FFFD, so that no document and no answer can steer the terminal.
+// The same text, fit to print: control characters other than newline and tab, and bytes that are
+// not UTF-8, become U+FFFD, so that no document and no answer can steer the terminal.
 std::string Printable(absl::string_view text);
 
-// A table of text. The first column is aligned left, the others right; a cell of several lines makes
-// a row of several lines, which is aligned left.
+// A table of text. The first column is aligned left, the others right; a cell of several lines
+// makes a row of several lines, which is aligned left.
 class Table {
  public:
   explicit Table(std::vector<std::string> head) : rows_({std::move(head)}) {}

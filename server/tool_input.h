@@ -18,8 +18,8 @@ absl::StatusOr<std::string> ReadDocument(const std::string& path);
 // order of their paths, hidden ones left out; of each text the first megabyte, 64 MB in all.
 absl::StatusOr<std::vector<std::string>> ReadTexts(const std::vector<std::string>& paths);
 
-// "off", "auto", the name of a level, a policy as JSON, or @FILE with one. Whether the model has the
-// level is for the engine to say.
+// "off", "auto", the name of a level, a policy as JSON, or @FILE with one. Whether the model has
+// the level is for the engine to say.
 absl::StatusOr<SkipRequest> ParseSkip(const std::string& text);
 
 // What is asked: a document, free text and a question, those that were given, with a blank line

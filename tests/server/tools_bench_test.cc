@@ -47,10 +47,13 @@ TEST_F(BenchTest, TableAndFile) {
   job_.json_path = Path("out.json");
   ASSERT_EQ(Bench(job_, io()), 0) << Err();
   const std::string table = Out();
-  for (const char* part : {"prefill tok/s", "FLOP bound", "decode tok/s", "KV tokens cached", "peak memory", "custom"}) {
+  for (const char* part : {"prefill tok/s", "FLOP bound", "decode tok/s", "KV tokens cached",
+                           "peak memory", "custom"}) {
     EXPECT_THAT(table, HasSubstr(part));
   }
-  EXPECT_EQ(nlohmann::json::parse(testing::ReadAll(job_.json_path), nullptr, false)["results"].size(), 2u);
+  EXPECT_EQ(
+      nlohmann::json::parse(testing::ReadAll(job_.json_path), nullptr, false)["results"].size(),
+      2u);
 }
 
 TEST_F(BenchTest, MistakesAreNamed) {
@@ -60,7 +63,9 @@ TEST_F(BenchTest, MistakesAreNamed) {
   };
   BenchJob job = job_;
   job.prompt_lengths = {32, 2048};
-  EXPECT_THAT(error(job), HasSubstr("a prompt of 2048 tokens and 4 new ones do not fit this model's context of 2048"));
+  EXPECT_THAT(
+      error(job),
+      HasSubstr("a prompt of 2048 tokens and 4 new ones do not fit this model's context of 2048"));
   job = job_;
   job.prompt_lengths = {0};
   EXPECT_THAT(error(job), HasSubstr("--prompt-lengths has 0"));

@@ -50,8 +50,8 @@ TEST_F(GenerateTest, StreamsTheAnswerAndReportsBesideIt) {
   ASSERT_EQ(Generate(job_, io()), 0);
   EXPECT_EQ(Out().size() > 0, true);
   const std::string report = Err();
-  for (const char* part : {"prompt tokens", "skip level", "token-layers skipped", "FLOP bound", "KV tokens cached",
-                           "TTFT", "tokens per second"}) {
+  for (const char* part : {"prompt tokens", "skip level", "token-layers skipped", "FLOP bound",
+                           "KV tokens cached", "TTFT", "tokens per second"}) {
     EXPECT_THAT(report, HasSubstr(part));
   }
 }

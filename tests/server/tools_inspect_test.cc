@@ -69,7 +69,8 @@ TEST_F(InspectTest, WritesThePageOfARun) {
   const std::string page = testing::ReadAll(job_.html);
   const std::string open = "id=\"data\">";
   const size_t begin = page.find(open) + open.size();
-  const auto data = nlohmann::json::parse(page.substr(begin, page.find("</script>", begin) - begin), nullptr, false);
+  const auto data = nlohmann::json::parse(page.substr(begin, page.find("</script>", begin) - begin),
+                                          nullptr, false);
   ASSERT_TRUE(data.is_object());
   std::string text;
   for (const auto& token : data["texts"]) text += token.get<std::string>();

@@ -1,4 +1,5 @@
-// The inspection page: it holds every token once, stands alone, and no document can break out of it.
+// The inspection page: it holds every token once, stands alone, and no document can break out of
+// it.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -44,7 +45,8 @@ class PageTest : public ::testing::Test {
   static nlohmann::json DataOf(const std::string& page) {
     const std::string open = "id=\"data\">";
     const size_t begin = page.find(open) + open.size();
-    return nlohmann::json::parse(page.substr(begin, page.find("</script>", begin) - begin), nullptr, false);
+    return nlohmann::json::parse(page.substr(begin, page.find("</script>", begin) - begin), nullptr,
+                                 false);
   }
 
   ModelInfo model_;

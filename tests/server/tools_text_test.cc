@@ -43,7 +43,10 @@ TEST(TerminalTest, TableAlignsAndWraps) {
 TEST(TerminalTest, PrintableLeavesTheTerminalAlone) {
   EXPECT_EQ(Printable("a\tb\n\xC3\xA9"), "a\tb\n\xC3\xA9");
   EXPECT_EQ(Printable("\x1B[2J"), "\xEF\xBF\xBD[2J");
-  EXPECT_EQ(Printable("\xC2\x9B" "31m"), "\xEF\xBF\xBD" "31m");  // the one-byte escape of C1
+  EXPECT_EQ(Printable("\xC2\x9B"
+                      "31m"),
+            "\xEF\xBF\xBD"
+            "31m");  // the one-byte escape of C1
   EXPECT_EQ(Printable("\xFFz"), "\xEF\xBF\xBDz");
 }
 
@@ -64,7 +67,8 @@ Report SomeReport() {
 
 TEST(ReportTextTest, SaysWhatWasSkippedAndWhatItCost) {
   const std::string text = ReportText(SomeReport());
-  for (const char* part : {"7,654", "balanced", "50.0 %", "2.22x", "114,810 (50.0 %)", "2.00 s", "100"}) {
+  for (const char* part :
+       {"7,654", "balanced", "50.0 %", "2.22x", "114,810 (50.0 %)", "2.00 s", "100"}) {
     EXPECT_THAT(text, HasSubstr(part));
   }
   Report dense = SomeReport();
@@ -108,7 +112,9 @@ TEST_F(ToolsTextTest, SkipIsAWordOrAPolicy) {
 }
 
 TEST_F(ToolsTextTest, BadSkipIsNamed) {
-  const auto error = [](const std::string& text) { return std::string(ParseSkip(text).status().message()); };
+  const auto error = [](const std::string& text) {
+    return std::string(ParseSkip(text).status().message());
+  };
   EXPECT_THAT(error(""), HasSubstr("--skip is empty"));
   EXPECT_THAT(error("{\"start\": 2"), HasSubstr("not valid JSON"));
   EXPECT_THAT(error("{\"strat\": 2}"), HasSubstr("strat"));
@@ -126,17 +132,21 @@ TEST_F(ToolsTextTest, TextsComeFromFilesAndFolders) {
   Write("texts/image", std::string("\x89PNG\0", 5));
   Write("texts/empty", "");
   Write("alone.txt", "alone");
-  EXPECT_THAT(*ReadTexts({Path("texts"), Path("alone.txt")}), ElementsAre("first", "second", "third", "alone"));
+  EXPECT_THAT(*ReadTexts({Path("texts"), Path("alone.txt")}),
+              ElementsAre("first", "second", "third", "alone"));
 }
 
 TEST_F(ToolsTextTest, BadTextsAreNamed) {
-  const auto error = [](const std::string& path) { return std::string(ReadTexts({path}).status().message()); };
+  const auto error = [](const std::string& path) {
+    return std::string(ReadTexts({path}).status().message());
+  };
   std::filesystem::create_directories(Path("nothing"));
   EXPECT_THAT(error(Path("missing")), HasSubstr("missing: No such file"));
   EXPECT_THAT(error(Write("empty", "")), HasSubstr("is empty"));
   EXPECT_THAT(error(Write("binary", std::string("\0\1", 2))), HasSubstr("is not a text"));
   EXPECT_THAT(error(Path("nothing")), HasSubstr("no text in"));
-  EXPECT_THAT(std::string(ReadDocument(Path("nothing")).status().message()), HasSubstr("it is a folder"));
+  EXPECT_THAT(std::string(ReadDocument(Path("nothing")).status().message()),
+              HasSubstr("it is a folder"));
 }
 
 }  // namespace

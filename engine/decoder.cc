@@ -35,7 +35,15 @@ void Decoder::Embed(IndexView ids, TensorView x) { ops_.Embed(*weights_.embeddin
 
 void Decoder::Layer(int32_t layer, TensorView x, const AttentionBatch& batch) {
   Attend(layer, x, {}, batch, nullptr);
-  FeedForward(layer, x, {});
+  FeedForward(layer, x, {}, batch.phase);
+}
+
+void Decoder::MatMul(TensorView a, const Weight& w, TensorView out, Phase phase) {
+  if (phase == Phase::kPrefill) {
+    ops_.MatMul(a, w, out);
+  } else {
+    ops_.DecodeMatMul(a, w, out);
+  }
 }
 
 // x += W_o attention(q, K, V), with h = norm(x), q, v = h W_qv, k = h W_k.
@@ -52,21 +60,25 @@ void Decoder::Attend(int32_t layer, TensorView x, IndexView rows, const Attentio
   if (k_rows) {
     k = *k_rows;
   } else {
-    ProjectK(layer, h, batch.positions, k);
+    ProjectK(layer, h, batch.positions, k, batch.phase);
   }
-  ProjectQV(layer, h, batch.positions, qv);
+  ProjectQV(layer, h, batch.positions, qv, batch.phase);
   ops_.KvWrite(k, v, batch.segments, *batch.pool);
-  ops_.Attention(q, batch.segments, *batch.pool, attended);
-  ops_.MatMul(attended, *weights_.layers[layer].o, h);
+  if (batch.phase == Phase::kPrefill) {
+    ops_.PrefillAttention(q, batch.segments, *batch.pool, attended);
+  } else {
+    ops_.DecodeAttention(q, batch.segments, *batch.pool, attended);
+  }
+  MatMul(attended, *weights_.layers[layer].o, h, batch.phase);
   ops_.AddRows(x, rows, h);
 }
 
 // x += FFN(norm(x)).
-void Decoder::FeedForward(int32_t layer, TensorView x, IndexView rows) {
+void Decoder::FeedForward(int32_t layer, TensorView x, IndexView rows, Phase phase) {
   const int64_t n = rows.empty() ? x.rows : rows.size;
   const TensorView h(h_.f32(), n, config_.width);
   FeedForwardInput(layer, x, rows, h);
-  FeedForwardDelta(layer, h, h);
+  FeedForwardDelta(layer, h, h, phase);
   ops_.AddRows(x, rows, h);
 }
 
@@ -78,37 +90,37 @@ void Decoder::FeedForwardInput(int32_t layer, TensorView x, IndexView rows, Tens
   ops_.RmsNorm(x, rows, Gain(weights_.layers[layer].ffn_norm, config_.width), config_.norm_eps, out);
 }
 
-void Decoder::ProjectK(int32_t layer, TensorView h, IndexView positions, TensorView k) {
+void Decoder::ProjectK(int32_t layer, TensorView h, IndexView positions, TensorView k, Phase phase) {
   const LayerWeights& w = weights_.layers[layer];
-  ops_.MatMul(h, *w.k, k);
+  MatMul(h, *w.k, k, phase);
   if (w.k_bias.data()) ops_.AddBias(k, Gain(w.k_bias, k.cols));
   ops_.Rope(k, positions, weights_.rope.table, config_.head_dim);
 }
 
-void Decoder::ProjectQV(int32_t layer, TensorView h, IndexView positions, TensorView qv) {
+void Decoder::ProjectQV(int32_t layer, TensorView h, IndexView positions, TensorView qv, Phase phase) {
   const LayerWeights& w = weights_.layers[layer];
-  ops_.MatMul(h, *w.qv, qv);
+  MatMul(h, *w.qv, qv, phase);
   if (w.qv_bias.data()) ops_.AddBias(qv, Gain(w.qv_bias, qv.cols));
   ops_.Rope(qv.Cols(0, q_cols()), positions, weights_.rope.table, config_.head_dim);
 }
 
-void Decoder::FeedForwardHidden(int32_t layer, TensorView h, TensorView out) {
+void Decoder::FeedForwardHidden(int32_t layer, TensorView h, TensorView out, Phase phase) {
   const TensorView gate_up(gate_up_.f32(), h.rows, 2 * int64_t{config_.ffn_width});
-  ops_.MatMul(h, *weights_.layers[layer].gate_up, gate_up);
+  MatMul(h, *weights_.layers[layer].gate_up, gate_up, phase);
   ops_.SwiGlu(gate_up, out);
 }
 
 // W_down (silu(W_gate h) * (W_up h)); out may be h.
-void Decoder::FeedForwardDelta(int32_t layer, TensorView h, TensorView out) {
+void Decoder::FeedForwardDelta(int32_t layer, TensorView h, TensorView out, Phase phase) {
   const TensorView activated(activated_.f32(), h.rows, config_.ffn_width);
-  FeedForwardHidden(layer, h, activated);
-  ops_.MatMul(activated, *weights_.layers[layer].down, out);
+  FeedForwardHidden(layer, h, activated, phase);
+  MatMul(activated, *weights_.layers[layer].down, out, phase);
 }
 
 void Decoder::Logits(TensorView x, IndexView rows, TensorView logits) {
   const TensorView h(h_.f32(), rows.empty() ? x.rows : rows.size, config_.width);
   ops_.RmsNorm(x, rows, Gain(weights_.final_norm, config_.width), config_.norm_eps, h);
-  ops_.MatMul(h, weights_.unembedding(), logits);
+  ops_.DecodeMatMul(h, weights_.unembedding(), logits);
 }
 
 }  // namespace skipserve

@@ -13,12 +13,17 @@
 
 namespace skipserve {
 
+// What the rows of a batch are: tokens of prompts, or the next token of several sequences. Each kind is computed in its
+// own way, which no other row and no number of rows changes: an answer does not depend on who shares its steps.
+enum class Phase { kPrefill, kDecode };
+
 // Where the rows of a batch stand: positions[i] is row i's place in its prompt (its RoPE angle), and the segments say
 // which cache its K and V go to.
 struct AttentionBatch {
   IndexView positions;
   absl::Span<const KvSegment> segments;
   const KvPool* pool = nullptr;
+  Phase phase = Phase::kPrefill;
 };
 
 class Decoder {
@@ -36,21 +41,21 @@ class Decoder {
   // The layer's halves over chosen rows of x. With empty `rows`, all of x, else row i of the batch is x[rows[i]].
   // `k_rows`, if not null, is K of the batch's rows, RoPE applied, and is not computed again.
   void Attend(int32_t layer, TensorView x, IndexView rows, const AttentionBatch& batch, const TensorView* k_rows);
-  void FeedForward(int32_t layer, TensorView x, IndexView rows);
+  void FeedForward(int32_t layer, TensorView x, IndexView rows, Phase phase = Phase::kPrefill);
 
   // Their inputs: out = norm(x[rows]), and from it K with RoPE, or Q (the first heads * head_dim columns of qv, which
   // has V behind it) with RoPE.
   void AttentionInput(int32_t layer, TensorView x, IndexView rows, TensorView out);
   void FeedForwardInput(int32_t layer, TensorView x, IndexView rows, TensorView out);
-  void ProjectK(int32_t layer, TensorView h, IndexView positions, TensorView k);
-  void ProjectQV(int32_t layer, TensorView h, IndexView positions, TensorView qv);
+  void ProjectK(int32_t layer, TensorView h, IndexView positions, TensorView k, Phase phase = Phase::kPrefill);
+  void ProjectQV(int32_t layer, TensorView h, IndexView positions, TensorView qv, Phase phase = Phase::kPrefill);
   // The FFN's hidden activations silu(W_gate h) * (W_up h), out [num_rows, ffn_width]; their sizes are a channel's
   // saliency.
-  void FeedForwardHidden(int32_t layer, TensorView h, TensorView out);
+  void FeedForwardHidden(int32_t layer, TensorView h, TensorView out, Phase phase = Phase::kPrefill);
   // out = FFN(h), no residual. h, out [num_rows, width].
-  void FeedForwardDelta(int32_t layer, TensorView h, TensorView out);
+  void FeedForwardDelta(int32_t layer, TensorView h, TensorView out, Phase phase = Phase::kPrefill);
 
-  // logits [rows.size, vocab_size] of x[rows].
+  // logits [rows.size, vocab_size] of x[rows], at most Ops::kMaxDecodeRows of them.
   void Logits(TensorView x, IndexView rows, TensorView logits);
 
   const ModelConfig& config() const { return config_; }
@@ -63,6 +68,7 @@ class Decoder {
   Decoder(const ModelConfig& config, DecoderWeights weights, int64_t max_rows, Ops& ops)
       : config_(config), weights_(std::move(weights)), max_rows_(max_rows), ops_(ops) {}
   absl::Status AllocateScratch();
+  void MatMul(TensorView a, const Weight& w, TensorView out, Phase phase);
 
   const ModelConfig config_;
   DecoderWeights weights_;

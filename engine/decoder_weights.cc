@@ -40,16 +40,16 @@ class Loader {
   }
 
   absl::StatusOr<std::unique_ptr<Weight>> Matrix(const std::string& name, int64_t out_features,
-                                                 int64_t in_features) const {
+                                                 int64_t in_features, WeightUse use = WeightUse::kAll) const {
     ASSIGN_OR_RETURN(WeightSource source, Source(name, out_features, in_features));
-    return ops_.LoadWeight(source, dtype_);
+    return ops_.LoadWeight(source, dtype_, use);
   }
 
   absl::StatusOr<std::unique_ptr<Weight>> Stacked(const std::string& top, int64_t top_rows, const std::string& bottom,
                                                   int64_t bottom_rows, int64_t in_features) const {
     ASSIGN_OR_RETURN(WeightSource a, Source(top, top_rows, in_features));
     ASSIGN_OR_RETURN(WeightSource b, Source(bottom, bottom_rows, in_features));
-    return ops_.LoadWeight(Stack(std::move(a), std::move(b)), dtype_);
+    return ops_.LoadWeight(Stack(std::move(a), std::move(b)), dtype_, WeightUse::kAll);
   }
 
   // Vectors laid end to end, always float32.
@@ -112,9 +112,9 @@ absl::StatusOr<DecoderWeights> LoadDecoderWeights(const ModelFile& file, DType d
   const ModelConfig& c = file.config();
   const Loader load(file, dtype, ops);
   DecoderWeights w;
-  ASSIGN_OR_RETURN(w.embedding, load.Matrix("model.embed_tokens.weight", c.vocab_size, c.width));
+  ASSIGN_OR_RETURN(w.embedding, load.Matrix("model.embed_tokens.weight", c.vocab_size, c.width, WeightUse::kDecode));
   if (!c.tied_embeddings) {
-    ASSIGN_OR_RETURN(w.head, load.Matrix("lm_head.weight", c.vocab_size, c.width));
+    ASSIGN_OR_RETURN(w.head, load.Matrix("lm_head.weight", c.vocab_size, c.width, WeightUse::kDecode));
   }
   ASSIGN_OR_RETURN(w.final_norm, load.Vector({{"model.norm.weight", c.width}}));
   for (int32_t i = 0; i < c.layers; ++i) {

@@ -99,7 +99,7 @@ absl::Status Executor::Decode(const std::vector<DecodeItem>& items, const Tables
       const int64_t blocks = static_cast<int64_t>(tables.at(items[i].id)[layer].blocks.size());
       segments[i] = {i, 1, kv_len, stage_.View(blocks_at[layer * n + i], blocks)};
     }
-    decoder_.Layer(layer, x, {stage_.View(positions_at, n), segments, &pool_});
+    decoder_.Layer(layer, x, {stage_.View(positions_at, n), segments, &pool_, Phase::kDecode});
   }
   std::vector<SequenceId> with_logits;
   for (const DecodeItem& item : items) with_logits.push_back(item.id);

@@ -4,10 +4,11 @@
 // and never read an element themselves: what the host must see comes through Download, what the
 // device must see goes through Upload. Calls on one Ops come from one thread at a time and take
 // effect in the order of the calls; a backend may run them asynchronously, so host memory given to
-// Upload is copied before it returns and Download waits for its source. Outputs must not overlap
-// inputs unless the comment says "may alias". Sizes of zero rows are allowed everywhere and do
-// nothing. Shapes are the caller's promise (checked by assertions in debug builds only); allocation
-// can fail, and says so.
+// Upload is copied before it returns and Download waits for its source. A Buffer may be dropped
+// while calls that use it are pending: its memory is free again after them. Outputs must not
+// overlap inputs unless the comment says "may alias". Sizes of zero rows are allowed everywhere and
+// do nothing. Shapes are the caller's promise (checked by assertions in debug builds only).
+// Allocation can fail, and says so; any other call that cannot be carried out throws.
 #pragma once
 
 #include <cstdint>
@@ -30,6 +31,12 @@ class Weight {
   virtual int64_t out_features() const = 0;
   virtual int64_t in_features() const = 0;
   virtual size_t bytes() const = 0;  // memory held
+};
+
+// What a weight is loaded for. A backend may keep a second copy for MatMul, which kDecode spares.
+enum class WeightUse {
+  kAll,
+  kDecode,  // Embed and DecodeMatMul only
 };
 
 // Where a weight comes from: `read(row_begin, row_count, out)` writes float32 rows [row_count,
@@ -93,6 +100,9 @@ class Ops {
 
   virtual std::string name() const = 0;
 
+  // INVALID_ARGUMENT where the backend has no kernels for heads of this size.
+  virtual absl::Status CheckHeadDim(int32_t head_dim) const = 0;
+
   // --- memory
   // -----------------------------------------------------------------------------------------------------
   // Uninitialised, aligned to 64 bytes. RESOURCE_EXHAUSTED where the memory is not to be had. The
@@ -102,7 +112,7 @@ class Ops {
   virtual void Download(const void* device, void* host, size_t bytes) = 0;
   // Stores `source` as `dtype` (kF32 exact; kBF16 rounded to nearest even).
   virtual absl::StatusOr<std::unique_ptr<Weight>> LoadWeight(const WeightSource& source,
-                                                             DType dtype) = 0;
+                                                             DType dtype, WeightUse use) = 0;
 
   // --- the decoder
   // ------------------------------------------------------------------------------------------------
@@ -114,10 +124,14 @@ class Ops {
   virtual void RmsNorm(TensorView x, IndexView rows, TensorView gain, float eps,
                        TensorView out) = 0;
 
-  // out = a W^T. a [m, in_features], out [m, out_features]. A row's result does not depend on the
-  // other rows for m <= kMaxDecodeRows, so a batch of decode steps equals the same steps alone, bit
-  // for bit.
+  // out = a W^T for rows of prompts. a [m, in_features], out [m, out_features]. A row's result
+  // depends neither on the other rows nor on their number, so a prompt read in any chunks gives the
+  // same states, bit for bit. `w` was loaded for kAll.
   virtual void MatMul(TensorView a, const Weight& w, TensorView out) = 0;
+
+  // The same for a decode step, m <= kMaxDecodeRows rows of one sequence each: again a row's result
+  // is its own, but it may be rounded otherwise than MatMul's.
+  virtual void DecodeMatMul(TensorView a, const Weight& w, TensorView out) = 0;
   static constexpr int64_t kMaxDecodeRows = 32;
 
   // x[i] += bias. bias [1, cols].
@@ -149,9 +163,14 @@ class Ops {
   // Causal attention of each segment's rows over its cache: row i of the segment sees the cache's
   // tokens 0 .. kv_len - row_count + i. q, out [num_rows, heads * head_dim]; query head h reads KV
   // head h / (heads / kv_heads); scores are scaled by 1 / sqrt(head_dim). The cache already holds
-  // these rows' own K and V.
-  virtual void Attention(TensorView q, absl::Span<const KvSegment> segments, const KvPool& pool,
-                         TensorView out) = 0;
+  // these rows' own K and V. For rows of prompts; as with MatMul a row's result depends on nothing
+  // but its query and its cache.
+  virtual void PrefillAttention(TensorView q, absl::Span<const KvSegment> segments,
+                                const KvPool& pool, TensorView out) = 0;
+
+  // The same for a decode step: segments of one row, or of very few.
+  virtual void DecodeAttention(TensorView q, absl::Span<const KvSegment> segments,
+                               const KvPool& pool, TensorView out) = 0;
 
   // --- skipping
   // ---------------------------------------------------------------------------------------------------

@@ -1,5 +1,5 @@
-// The paged KV cache and causal attention over it, cut into tasks: long segments by blocks of
-// queries, short ones by splits of the cache.
+// The paged KV cache and causal attention over it, cut into tasks: prompts by blocks of queries,
+// decode steps by splits of the cache.
 #include <algorithm>
 #include <cassert>
 #include <vector>
@@ -14,10 +14,6 @@
 namespace skipserve::cpu {
 namespace {
 
-// A tile of the prefill kernel computes as many columns as it has lanes, used or not; below this
-// many rows reading the cache row by row is faster.
-constexpr int64_t kMaxDecodeSegmentRows = 4;
-
 constexpr int64_t kTaskPanels = 16;         // of queries that share one pass over K and V, at most
 constexpr int64_t kTaskBf16Tiles = 4;       // likewise: their queries and outputs stay in L2
 constexpr int64_t kTasksPerThread = 8;      // so that the threads end together
@@ -31,6 +27,12 @@ void StoreVector(const float* from, std::byte* to, const KvLayout& layout) {
   } else {
     RoundToBf16(from, layout.head_dim, reinterpret_cast<uint16_t*>(to));
   }
+}
+
+void CheckShapes([[maybe_unused]] TensorView q, [[maybe_unused]] const KvPool& pool,
+                 [[maybe_unused]] TensorView out) {
+  assert(pool.layout.head_dim % 8 == 0 && out.cols == q.cols);
+  assert(q.cols % (pool.layout.kv_heads * pool.layout.head_dim) == 0);
 }
 
 }  // namespace
@@ -53,19 +55,6 @@ void CpuOps::KvWrite(TensorView k, TensorView v, absl::Span<const KvSegment> seg
   }
 }
 
-void CpuOps::Attention(TensorView q, absl::Span<const KvSegment> segments, const KvPool& pool,
-                       TensorView out) {
-  assert(pool.layout.head_dim % 8 == 0);
-  assert(q.cols % (pool.layout.kv_heads * pool.layout.head_dim) == 0 && out.cols == q.cols);
-  std::vector<KvSegment> few, many;
-  for (const KvSegment& s : segments) {
-    if (s.row_count == 0) continue;
-    (s.row_count <= kMaxDecodeSegmentRows ? few : many).push_back(s);
-  }
-  Prefill(q, many, pool, out);
-  Decode(q, few, pool, out);
-}
-
 // The bf16 kernel for this pool, made on first use, or null where the float32 one has to do.
 const Bf16Attention* CpuOps::FindBf16Attention(const KvLayout& layout) {
   if (layout.dtype != DType::kBF16 || !CpuHasFastBf16()) return nullptr;
@@ -75,9 +64,9 @@ const Bf16Attention* CpuOps::FindBf16Attention(const KvLayout& layout) {
   return bf16_attention_.get();
 }
 
-void CpuOps::Prefill(TensorView q, absl::Span<const KvSegment> segments, const KvPool& pool,
-                     TensorView out) {
-  if (segments.empty()) return;
+void CpuOps::PrefillAttention(TensorView q, absl::Span<const KvSegment> segments,
+                              const KvPool& pool, TensorView out) {
+  CheckShapes(q, pool, out);
   const Bf16Attention* const bf16 = FindBf16Attention(pool.layout);
   const int64_t tile = bf16 ? Bf16Attention::kTileRows : PrefillTileColumns();
   const int64_t most_tiles = bf16 ? kTaskBf16Tiles : kTaskPanels;
@@ -106,17 +95,18 @@ void CpuOps::Prefill(TensorView q, absl::Span<const KvSegment> segments, const K
   pool_.ParallelFor(static_cast<int64_t>(tasks.size()), [&](int64_t i, int thread) {
     const PrefillTask& t = tasks[i];
     Scratch& scratch = scratch_[thread];
-    if (bf16 != nullptr &&
-        bf16->Run(t, q, group, pool, scratch.Bytes(bf16->ScratchBytes(t.num_rows, group)), out)) {
-      return;
+    if (bf16 != nullptr) {
+      bf16->Run(t, q, group, pool, scratch.Bytes(bf16->ScratchBytes(t.num_rows, group)), out);
+    } else {
+      void* const bytes = scratch.Bytes(PrefillScratchBytes(t.num_rows, group, pool.layout));
+      cpu::PrefillAttention(t, q, group, pool, bytes, out);
     }
-    void* const bytes = scratch.Bytes(PrefillScratchBytes(t.num_rows, group, pool.layout));
-    PrefillAttention(t, q, group, pool, bytes, out);
   });
 }
 
-void CpuOps::Decode(TensorView q, absl::Span<const KvSegment> segments, const KvPool& pool,
-                    TensorView out) {
+void CpuOps::DecodeAttention(TensorView q, absl::Span<const KvSegment> segments, const KvPool& pool,
+                             TensorView out) {
+  CheckShapes(q, pool, out);
   const int64_t dim = pool.layout.head_dim;
   const int64_t kv_heads = pool.layout.kv_heads;
   const int64_t group = q.cols / dim / kv_heads;
@@ -145,6 +135,7 @@ void CpuOps::Decode(TensorView q, absl::Span<const KvSegment> segments, const Kv
     splits.clear();
     merges.clear();
     for (const KvSegment& s : segments.subspan(first, next - first)) {
+      if (s.row_count == 0) continue;
       const int64_t num_splits = (s.kv_len + kDecodeSplit - 1) / kDecodeSplit;
       for (int64_t h = 0; h < kv_heads; ++h) {
         for (int64_t i = 0; i < num_splits; ++i) splits.push_back({&s, h, i, num_splits, base});
@@ -152,6 +143,7 @@ void CpuOps::Decode(TensorView q, absl::Span<const KvSegment> segments, const Kv
         base += s.row_count * group * num_splits * partial;
       }
     }
+    if (merges.empty()) continue;
     pool_.ParallelFor(static_cast<int64_t>(splits.size()), [&](int64_t i, int) {
       const Task& t = splits[i];
       DecodeSplit(*t.segment, t.kv_head, t.split, q, group, pool, t.partials + t.split * partial,

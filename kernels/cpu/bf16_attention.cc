@@ -61,24 +61,20 @@ class DnnlAttention : public Bf16Attention {
     return Carve(num_rows * group, base).bytes;
   }
 
-  bool Run(const PrefillTask& task, TensorView q, int64_t group, const KvPool& pool, void* scratch,
+  void Run(const PrefillTask& task, TensorView q, int64_t group, const KvPool& pool, void* scratch,
            TensorView out) const override {
     KeepDnnlOnThisThread();
-    try {
-      const State s = Carve(task.num_rows * group, static_cast<std::byte*>(scratch));
-      LoadQueries(task, q, group, s);
-      const int64_t first = task.segment->kv_len - task.segment->row_count + task.first_row;
-      for (int64_t begin = 0; begin < first + task.num_rows; begin += kKeys) {
-        LoadKeys(task, pool, begin, std::min(kKeys, first + task.num_rows - begin), s);
-        for (int64_t tile = 0; tile < s.tiles; ++tile) {
-          if (CountVisible(tile, first, begin, task.num_rows * group, group, s)) Attend(tile, s);
-        }
+    const State s = Carve(task.num_rows * group, static_cast<std::byte*>(scratch));
+    LoadQueries(task, q, group, s);
+    const int64_t first = task.segment->kv_len - task.segment->row_count + task.first_row;
+    const int64_t end = first + task.num_rows;
+    for (int64_t begin = 0; begin < end; begin += kKeys) {
+      LoadKeys(task, pool, begin, std::min(kKeys, end - begin), s);
+      for (int64_t tile = 0; tile < s.tiles; ++tile) {
+        if (CountVisible(tile, first, begin, task.num_rows * group, group, s)) Attend(tile, s);
       }
-      StoreOutput(task, group, s, out);
-      return true;
-    } catch (const dnnl::error&) {
-      return false;
     }
+    StoreOutput(task, group, s, out);
   }
 
  private:

@@ -27,8 +27,8 @@ class Bf16Attention {
   virtual int64_t head_dim() const = 0;
   virtual size_t ScratchBytes(int64_t num_rows, int64_t group) const = 0;
 
-  // As PrefillAttention over a bf16 pool. False if oneDNN failed; out is then undefined.
-  virtual bool Run(const PrefillTask& task, TensorView q, int64_t group, const KvPool& pool,
+  // As PrefillAttention over a bf16 pool.
+  virtual void Run(const PrefillTask& task, TensorView q, int64_t group, const KvPool& pool,
                    void* scratch, TensorView out) const = 0;
 };
 

@@ -47,18 +47,20 @@ class CpuOps : public Ops {
   explicit CpuOps(int threads) : pool_(threads), scratch_(pool_.threads()) {}
 
   std::string name() const override { return "cpu"; }
+  absl::Status CheckHeadDim(int32_t head_dim) const override;
 
   // memory.cc
   absl::StatusOr<Buffer> Allocate(size_t bytes) override;
   void Upload(const void* host, void* device, size_t bytes) override;
   void Download(const void* device, void* host, size_t bytes) override;
-  absl::StatusOr<std::unique_ptr<Weight>> LoadWeight(const WeightSource& source,
-                                                     DType dtype) override;
+  absl::StatusOr<std::unique_ptr<Weight>> LoadWeight(const WeightSource& source, DType dtype,
+                                                     WeightUse use) override;
 
   // decoder.cc
   void Embed(const Weight& table, IndexView ids, TensorView out) override;
   void RmsNorm(TensorView x, IndexView rows, TensorView gain, float eps, TensorView out) override;
   void MatMul(TensorView a, const Weight& w, TensorView out) override;
+  void DecodeMatMul(TensorView a, const Weight& w, TensorView out) override;
   void AddBias(TensorView x, TensorView bias) override;
   void Rope(TensorView x, IndexView positions, const RopeTable& table, int32_t head_dim) override;
   void SwiGlu(TensorView gate_up, TensorView out) override;
@@ -69,8 +71,10 @@ class CpuOps : public Ops {
   // attention.cc
   void KvWrite(TensorView k, TensorView v, absl::Span<const KvSegment> segments,
                const KvPool& pool) override;
-  void Attention(TensorView q, absl::Span<const KvSegment> segments, const KvPool& pool,
-                 TensorView out) override;
+  void PrefillAttention(TensorView q, absl::Span<const KvSegment> segments, const KvPool& pool,
+                        TensorView out) override;
+  void DecodeAttention(TensorView q, absl::Span<const KvSegment> segments, const KvPool& pool,
+                       TensorView out) override;
 
   // skipping.cc
   void ProbeScores(TensorView q, TensorView k, const ProbeParams& params, float* scores) override;
@@ -93,10 +97,6 @@ class CpuOps : public Ops {
   }
 
   const Bf16Attention* FindBf16Attention(const KvLayout& layout);
-  void Prefill(TensorView q, absl::Span<const KvSegment> segments, const KvPool& pool,
-               TensorView out);
-  void Decode(TensorView q, absl::Span<const KvSegment> segments, const KvPool& pool,
-              TensorView out);
 
   ThreadPool pool_;
   std::vector<Scratch> scratch_;  // one per thread

@@ -44,11 +44,18 @@ void CpuOps::MatMul(TensorView a, const Weight& weight, TensorView out) {
   const auto& w = static_cast<const CpuWeight&>(weight);
   assert(a.cols == w.in_features() && out.cols == w.out_features() && out.rows == a.rows);
   if (a.rows == 0 || out.cols == 0) return;
-  if (a.rows > kMaxDecodeRows) {
-    if (w.packed() != nullptr && w.packed()->Run(a, out, pool_, scratch_)) return;
+  if (w.packed() != nullptr) {
+    w.packed()->Run(a, out, pool_, scratch_);
+  } else {
     Gemm(a, w.values(), w.dtype(), out, pool_, scratch_);
-    return;
   }
+}
+
+void CpuOps::DecodeMatMul(TensorView a, const Weight& weight, TensorView out) {
+  const auto& w = static_cast<const CpuWeight&>(weight);
+  assert(a.cols == w.in_features() && out.cols == w.out_features() && out.rows == a.rows);
+  assert(a.rows <= kMaxDecodeRows);
+  if (a.rows == 0) return;
   constexpr int64_t kTaskBytes =
       48 * 1024;  // of weights: enough tasks to share, few enough to claim cheaply
   const int64_t group_bytes = kGemvGroup * std::max<int64_t>(1, a.cols) * DTypeBytes(w.dtype());

@@ -3,6 +3,7 @@
 #include <cstring>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/row_kernels.h"
 #include "kernels/host_memory.h"
@@ -10,6 +11,13 @@
 
 namespace skipserve {
 namespace cpu {
+
+absl::Status CpuOps::CheckHeadDim(int32_t head_dim) const {
+  if (head_dim % 8 == 0) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("the cpu backend computes heads of a multiple of 8 elements, this model's have ",
+                   head_dim, "; the reference backend takes it"));
+}
 
 absl::StatusOr<Buffer> CpuOps::Allocate(size_t bytes) { return AllocateHost(bytes); }
 
@@ -21,8 +29,8 @@ void CpuOps::Download(const void* device, void* host, size_t bytes) {
   if (bytes > 0) std::memcpy(host, device, bytes);
 }
 
-absl::StatusOr<std::unique_ptr<Weight>> CpuOps::LoadWeight(const WeightSource& source,
-                                                           DType dtype) {
+absl::StatusOr<std::unique_ptr<Weight>> CpuOps::LoadWeight(const WeightSource& source, DType dtype,
+                                                           WeightUse use) {
   const int64_t n = source.out_features;
   const int64_t k = source.in_features;
   absl::StatusOr<Buffer> values = AllocateHost(n * k * DTypeBytes(dtype));
@@ -41,7 +49,7 @@ absl::StatusOr<std::unique_ptr<Weight>> CpuOps::LoadWeight(const WeightSource& s
     }
   });
   std::unique_ptr<PackedGemm> packed;
-  if (dtype == DType::kBF16 && CpuHasFastBf16()) {
+  if (use == WeightUse::kAll && dtype == DType::kBF16 && CpuHasFastBf16()) {
     packed = PackedGemm::Make(values->data(), n, k, dtype);
   }
   return std::make_unique<CpuWeight>(n, k, dtype, *std::move(values), std::move(packed));

@@ -8,15 +8,16 @@ namespace skipserve::cpu {
 
 struct SoftmaxTile {
   int64_t rows = 0;
-  int64_t keys = 0;                  // of the tile; a multiple of 64
-  int64_t dim = 0;                   // of an output row
-  float scale = 0;                   // log2(e) / sqrt(head_dim): a score is a power of two's exponent
-  const int32_t* visible = nullptr;  // [rows] how many of the tile's first keys a row sees, 0 .. keys
-  const float* scores = nullptr;     // [rows, keys]
-  uint16_t* weights = nullptr;       // [rows, keys] bf16 bits out; 0 where a key is not seen
-  float* max = nullptr;              // [rows] largest scaled score so far
-  float* sum = nullptr;              // [rows] sum of weights so far, relative to max
-  float* out = nullptr;              // [rows, dim] weighted sum of V so far, rescaled to the new max
+  int64_t keys = 0;  // of the tile; a multiple of 64
+  int64_t dim = 0;   // of an output row
+  float scale = 0;   // log2(e) / sqrt(head_dim): a score is a power of two's exponent
+  const int32_t* visible =
+      nullptr;                    // [rows] how many of the tile's first keys a row sees, 0 .. keys
+  const float* scores = nullptr;  // [rows, keys]
+  uint16_t* weights = nullptr;    // [rows, keys] bf16 bits out; 0 where a key is not seen
+  float* max = nullptr;           // [rows] largest scaled score so far
+  float* sum = nullptr;           // [rows] sum of weights so far, relative to max
+  float* out = nullptr;           // [rows, dim] weighted sum of V so far, rescaled to the new max
 };
 
 void OnlineSoftmax(const SoftmaxTile& tile);

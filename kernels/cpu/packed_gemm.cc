@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <cstring>
 #include <utility>
 
@@ -48,22 +47,16 @@ class DnnlPackedGemm : public PackedGemm {
 
   size_t bytes() const override { return packed_.bytes(); }
 
-  bool Run(TensorView a, TensorView out, ThreadPool& pool,
+  void Run(TensorView a, TensorView out, ThreadPool& pool,
            std::vector<Scratch>& scratch) const override {
     const size_t which = a.rows >= kTileRows[1] * pool.threads() ? 1 : 0;
     const int64_t rows = kTileRows[which];
-    std::atomic<bool> ok{true};
     pool.ParallelFor((a.rows + rows - 1) / rows, [&](int64_t task, int thread) {
       KeepDnnlOnThisThread();
       const int64_t begin = task * rows;
       const int64_t count = std::min(rows, a.rows - begin);
-      try {
-        RunTile(tiles_[which], a.Rows(begin, count), out.Rows(begin, count), scratch[thread]);
-      } catch (const dnnl::error&) {
-        ok = false;
-      }
+      RunTile(tiles_[which], a.Rows(begin, count), out.Rows(begin, count), scratch[thread]);
     });
-    return ok;
   }
 
  private:

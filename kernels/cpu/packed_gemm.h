@@ -19,14 +19,13 @@ class PackedGemm {
  public:
   virtual ~PackedGemm() = default;
 
-  // w [n, k] row-major of `dtype`. Null where oneDNN has no such product here or fails: the caller
-  // keeps its own path.
+  // w [n, k] row-major of `dtype`. Null where oneDNN has no such product here.
   static std::unique_ptr<PackedGemm> Make(const void* w, int64_t n, int64_t k, DType dtype);
 
   virtual size_t bytes() const = 0;
 
-  // out = a W^T, `a` rounded to the weights' type. False if oneDNN failed; out is then undefined.
-  virtual bool Run(TensorView a, TensorView out, ThreadPool& pool,
+  // out = a W^T, `a` rounded to the weights' type.
+  virtual void Run(TensorView a, TensorView out, ThreadPool& pool,
                    std::vector<Scratch>& scratch) const = 0;
 };
 

@@ -1,6 +1,7 @@
 #include "kernels/cpu/thread_pool.h"
 
 #include <chrono>
+#include <utility>
 
 #include "hwy/cache_control.h"
 
@@ -58,6 +59,8 @@ void ThreadPool::Run(int64_t num_tasks, Call call, void* body) {
   }
   const auto done = [this] { return unfinished_.load(std::memory_order_acquire) == 0; };
   while (!SpinUntil(done)) std::this_thread::yield();
+  // Every task has ended, so nobody else touches it.
+  if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
 }
 
 bool ThreadPool::RunOneTask(uint32_t epoch, int thread) {
@@ -66,7 +69,12 @@ bool ThreadPool::RunOneTask(uint32_t epoch, int thread) {
     const int64_t task = static_cast<int64_t>(ticket & kClosed);
     if (ticket >> 32 != epoch || task >= num_tasks_.load()) return false;
     if (ticket_.compare_exchange_weak(ticket, ticket + 1)) {
-      call_.load()(body_.load(), task, thread);
+      try {
+        call_.load()(body_.load(), task, thread);
+      } catch (...) {
+        std::lock_guard<std::mutex> lock(mutex_);
+        if (!failure_) failure_ = std::current_exception();
+      }
       unfinished_.fetch_sub(1, std::memory_order_acq_rel);
       return true;
     }

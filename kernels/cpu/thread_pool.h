@@ -5,6 +5,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
+#include <exception>
 #include <memory>
 #include <mutex>
 #include <thread>
@@ -25,7 +26,7 @@ class ThreadPool {
 
   // Calls fn(task, thread) for each task in [0, num_tasks), 0 <= thread < threads(), and returns
   // when all are done. Tasks are handed out in ascending order; which thread runs which is left to
-  // chance.
+  // chance. Throws what the first task to fail threw, once the others have ended.
   template <class Fn>
   void ParallelFor(int64_t num_tasks, Fn&& fn) {
     if (num_tasks <= 1 || workers_.empty()) {
@@ -59,6 +60,7 @@ class ThreadPool {
   std::atomic<bool> stop_{false};
   std::mutex mutex_;
   std::condition_variable wake_;
+  std::exception_ptr failure_;  // guarded by mutex_: of the current job's first failed task
   std::vector<std::thread> workers_;
 };
 

@@ -71,8 +71,8 @@ void ReferenceOps::KvWrite(TensorView k, TensorView v, absl::Span<const KvSegmen
   }
 }
 
-void ReferenceOps::Attention(TensorView q, absl::Span<const KvSegment> segments, const KvPool& pool,
-                             TensorView out) {
+void ReferenceOps::PrefillAttention(TensorView q, absl::Span<const KvSegment> segments,
+                                    const KvPool& pool, TensorView out) {
   const int64_t d = pool.layout.head_dim;
   const int64_t heads = q.cols / d;
   const int64_t group = heads / pool.layout.kv_heads;

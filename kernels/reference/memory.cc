@@ -2,11 +2,18 @@
 #include <cstring>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "kernels/bf16.h"
 #include "kernels/host_memory.h"
 #include "kernels/reference/reference_ops.h"
 
 namespace skipserve {
+
+absl::Status ReferenceOps::CheckHeadDim(int32_t head_dim) const {
+  if (head_dim % 2 == 0) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("heads of ", head_dim, " elements cannot be rotated in halves"));
+}
 
 absl::StatusOr<Buffer> ReferenceOps::Allocate(size_t bytes) { return AllocateHost(bytes); }
 
@@ -19,7 +26,7 @@ void ReferenceOps::Download(const void* device, void* host, size_t bytes) {
 }
 
 absl::StatusOr<std::unique_ptr<Weight>> ReferenceOps::LoadWeight(const WeightSource& source,
-                                                                 DType dtype) {
+                                                                 DType dtype, WeightUse /*use*/) {
   const int64_t values = source.out_features * source.in_features;
   absl::StatusOr<Buffer> buffer = AllocateHost(values * sizeof(float));
   if (!buffer.ok()) return buffer.status();

@@ -31,6 +31,7 @@ void SetRates(benchmark::State& state, double flops, double bytes) {
 }
 
 // m, n, k, bf16, threads
+// Few rows are a decode step.
 void MatMul(benchmark::State& state) {
   const int64_t m = state.range(0), n = state.range(1), k = state.range(2);
   const DType dtype = state.range(3) ? DType::kBF16 : DType::kF32;
@@ -39,8 +40,9 @@ void MatMul(benchmark::State& state) {
   const auto weight = *ops->LoadWeight(
       {n, k,
        [&](int64_t row, int64_t count, float* to) { std::copy_n(&w[row * k], count * k, to); }},
-      dtype);
-  for (auto _ : state) ops->MatMul({a.data(), m, k}, *weight, {out.data(), m, n});
+      dtype, WeightUse::kAll);
+  const auto run = m <= Ops::kMaxDecodeRows ? &Ops::DecodeMatMul : &Ops::MatMul;
+  for (auto _ : state) (ops.get()->*run)({a.data(), m, k}, *weight, {out.data(), m, n});
   SetRates(state, 2.0 * m * n * k, static_cast<double>(n) * k * DTypeBytes(dtype));
 }
 
@@ -77,8 +79,8 @@ void Prefill(benchmark::State& state) {
                     static_cast<int32_t>(kv_heads), static_cast<int32_t>(dim));
   std::vector<float> q = Random(rows * heads * dim), out(q.size());
   for (auto _ : state) {
-    ops->Attention({q.data(), rows, heads * dim}, cache.segments, cache.pool,
-                   {out.data(), rows, heads * dim});
+    ops->PrefillAttention({q.data(), rows, heads * dim}, cache.segments, cache.pool,
+                          {out.data(), rows, heads * dim});
   }
   const double pairs = static_cast<double>(rows) * kv_len - rows * (rows - 1) / 2.0;
   SetRates(state, 4.0 * pairs * heads * dim, 0);
@@ -92,8 +94,8 @@ void Decode(benchmark::State& state) {
   const Cache cache(*ops, dtype, sequences, kv_len, 1, 3, 64);
   std::vector<float> q = Random(sequences * 576), out(q.size());
   for (auto _ : state) {
-    ops->Attention({q.data(), sequences, 576}, cache.segments, cache.pool,
-                   {out.data(), sequences, 576});
+    ops->DecodeAttention({q.data(), sequences, 576}, cache.segments, cache.pool,
+                         {out.data(), sequences, 576});
   }
   const double tokens = static_cast<double>(sequences) * kv_len;
   SetRates(state, 4.0 * tokens * 576, tokens * 2 * 192 * DTypeBytes(dtype));

@@ -41,11 +41,16 @@ std::vector<PagedCache::Sequence> RandomSequences(const Shape& s, const std::vec
   return sequences;
 }
 
-Matrix Attend(Ops& ops, const PagedCache& cache, const Matrix& q,
+using Operation = void (Ops::*)(TensorView q, absl::Span<const KvSegment> segments,
+                                const KvPool& pool, TensorView out);
+constexpr Operation kPrefill = &Ops::PrefillAttention;
+constexpr Operation kDecode = &Ops::DecodeAttention;
+
+Matrix Attend(Ops& ops, Operation operation, const PagedCache& cache, const Matrix& q,
               const std::vector<KvSegment>& segments, int64_t padding = 0) {
   const Device in(ops, q, padding);
   const Device out = Device::Empty(ops, q.rows, q.cols, padding);
-  ops.Attention(in.view(), segments, cache.pool(), out.view());
+  (ops.*operation)(in.view(), segments, cache.pool(), out.view());
   return out.Get();
 }
 
@@ -82,7 +87,7 @@ Matrix RoundedTo(DType dtype, Matrix m) {
 // A score errs by (d + 4) roundings of |q| |k| / sqrt(d) in each backend, a weight by twice that
 // (largest score and own) and its exponential; n weights are summed; a result is a mean of V with
 // these weights. The bf16 kernel rounds each weight to 8 bits, and its exponential errs by 1e-4.
-double Tolerance(const Shape& s, const Matrix& q,
+double Tolerance(const Shape& s, Operation operation, const Matrix& q,
                  const std::vector<PagedCache::Sequence>& sequences) {
   double k_norm = 0.0, v_max = 0.0;
   int64_t n = 0;
@@ -95,7 +100,9 @@ double Tolerance(const Shape& s, const Matrix& q,
       (s.head_dim + 4) * kUnit * MaxRowNorm(q, s.head_dim) * k_norm / std::sqrt(s.head_dim);
   // Sums of n weights err by about sqrt(n) roundings, n at worst; 2 sqrt(n) is never reached by
   // chance.
-  const double weights = s.dtype == DType::kBF16 && CpuHasFastBf16() ? 1.0 / (1 << 9) + 1e-4 : 0.0;
+  const double weights = s.dtype == DType::kBF16 && operation == kPrefill && CpuHasFastBf16()
+                             ? 1.0 / (1 << 9) + 1e-4
+                             : 0.0;
   return (2 * (2 * score + (8 + 2 * std::sqrt(n)) * kUnit) + weights) * v_max;
 }
 
@@ -121,12 +128,14 @@ TEST(Attention, MatchesReference) {
         const auto reference = MakeReferenceOps();
         const PagedCache expected_cache(*reference, LayoutOf(s), sequences, false);
         const Matrix expected =
-            Attend(*reference, expected_cache, q, Segments(expected_cache, batch));
-        const double tolerance = Tolerance(s, q, sequences);
+            Attend(*reference, kPrefill, expected_cache, q, Segments(expected_cache, batch));
         ForEachCpu([&](Ops& cpu) {
           const PagedCache cache(cpu, LayoutOf(s), sequences, true);
-          EXPECT_LE(MaxDifference(Attend(cpu, cache, q, Segments(cache, batch), 3), expected),
-                    tolerance);
+          for (const Operation operation : {kPrefill, kDecode}) {
+            EXPECT_LE(MaxDifference(Attend(cpu, operation, cache, q, Segments(cache, batch), 3),
+                                    expected),
+                      Tolerance(s, operation, q, sequences));
+          }
         });
       }
     }
@@ -163,8 +172,8 @@ TEST(Attention, ReferenceMatchesFormula) {
   }
   const auto reference = MakeReferenceOps();
   const PagedCache cache(*reference, LayoutOf(s), sequences, true);
-  EXPECT_LE(MaxDifference(Attend(*reference, cache, q, Segments(cache, batch)), expected),
-            Tolerance(s, q, sequences));
+  EXPECT_LE(MaxDifference(Attend(*reference, kPrefill, cache, q, Segments(cache, batch)), expected),
+            Tolerance(s, kPrefill, q, sequences));
 }
 
 // Runs a check on the reference and on every CPU backend.
@@ -183,8 +192,10 @@ TEST(Attention, ShuffledBlocksEqualContiguous) {
     ForEachBackend([&](Ops& ops) {
       const PagedCache straight(ops, LayoutOf(s), sequences, false);
       const PagedCache shuffled(ops, LayoutOf(s), sequences, true);
-      EXPECT_EQ(Attend(ops, straight, q, Segments(straight, batch)).values,
-                Attend(ops, shuffled, q, Segments(shuffled, batch)).values);
+      for (const Operation operation : {kPrefill, kDecode}) {
+        EXPECT_EQ(Attend(ops, operation, straight, q, Segments(straight, batch)).values,
+                  Attend(ops, operation, shuffled, q, Segments(shuffled, batch)).values);
+      }
     });
   }
 }
@@ -198,12 +209,14 @@ TEST(Attention, BatchedEqualsAlone) {
     ForEachBackend([&](Ops& ops) {
       const PagedCache cache(ops, LayoutOf(s), sequences, false);
       const std::vector<KvSegment> segments = Segments(cache, batch);
-      const Matrix together = Attend(ops, cache, q, segments);
-      for (KvSegment one : segments) {
-        const Matrix rows = Slice(q, one.row_begin, one.row_count);
-        const Matrix expected = Slice(together, one.row_begin, one.row_count);
-        one.row_begin = 0;
-        EXPECT_EQ(Attend(ops, cache, rows, {one}).values, expected.values);
+      for (const Operation operation : {kPrefill, kDecode}) {
+        const Matrix together = Attend(ops, operation, cache, q, segments);
+        for (KvSegment one : segments) {
+          const Matrix rows = Slice(q, one.row_begin, one.row_count);
+          const Matrix expected = Slice(together, one.row_begin, one.row_count);
+          one.row_begin = 0;
+          EXPECT_EQ(Attend(ops, operation, cache, rows, {one}).values, expected.values);
+        }
       }
     });
   }
@@ -216,7 +229,7 @@ Matrix InChunks(Ops& ops, const PagedCache& cache, const Matrix& q, int64_t kv_l
     const int64_t count = std::min(chunk, q.rows - begin);
     const int64_t seen = kv_len - q.rows + begin + count;
     const Matrix part =
-        Attend(ops, cache, Slice(q, begin, count), {cache.Segment(0, 0, count, seen)});
+        Attend(ops, kPrefill, cache, Slice(q, begin, count), {cache.Segment(0, 0, count, seen)});
     std::copy(part.values.begin(), part.values.end(), out.values.begin() + begin * q.cols);
   }
   return out;
@@ -232,9 +245,10 @@ TEST(Attention, ChunkedEqualsWhole) {
     const Matrix whole = InChunks(*reference, cache, q, 450, 300);
     EXPECT_EQ(InChunks(*reference, cache, q, 450, 1).values, whole.values);
     EXPECT_EQ(InChunks(*reference, cache, q, 450, 77).values, whole.values);
-    ForEachCpu([&](Ops& cpu) {  // as long as every chunk is long enough for the prefill kernel
+    ForEachCpu([&](Ops& cpu) {
       const PagedCache cpu_cache(cpu, LayoutOf(s), sequences, false);
       const Matrix cpu_whole = InChunks(cpu, cpu_cache, q, 450, 300);
+      EXPECT_EQ(InChunks(cpu, cpu_cache, q, 450, 1).values, cpu_whole.values);
       EXPECT_EQ(InChunks(cpu, cpu_cache, q, 450, 60).values, cpu_whole.values);
       EXPECT_EQ(InChunks(cpu, cpu_cache, q, 450, 100).values, cpu_whole.values);
     });
@@ -251,7 +265,9 @@ TEST(Attention, ResultDoesNotDependOnThreads) {
     for (const int threads : {1, 2, 3, 5}) {
       const auto ops = MakeCpuOps(threads);
       const PagedCache cache(*ops, LayoutOf(s), sequences, false);
-      const Matrix out = Attend(*ops, cache, q, Segments(cache, batch));
+      Matrix out = Attend(*ops, kPrefill, cache, q, Segments(cache, batch));
+      const Matrix decoded = Attend(*ops, kDecode, cache, q, Segments(cache, batch));
+      out.values.insert(out.values.end(), decoded.values.begin(), decoded.values.end());
       if (first.empty()) first = out.values;
       EXPECT_EQ(out.values, first);
     }
@@ -267,11 +283,14 @@ TEST(Attention, LargeScores) {
     const Matrix q = RoundedTo(dtype, Random(41, s.heads * s.head_dim, 62, 8.0f));
     const auto reference = MakeReferenceOps();
     const PagedCache expected_cache(*reference, LayoutOf(s), sequences, false);
-    const Matrix expected = Attend(*reference, expected_cache, q, Segments(expected_cache, batch));
+    const Matrix expected =
+        Attend(*reference, kPrefill, expected_cache, q, Segments(expected_cache, batch));
     ForEachCpu([&](Ops& cpu) {
       const PagedCache cache(cpu, LayoutOf(s), sequences, false);
-      EXPECT_LE(MaxDifference(Attend(cpu, cache, q, Segments(cache, batch)), expected),
-                Tolerance(s, q, sequences));
+      for (const Operation operation : {kPrefill, kDecode}) {
+        EXPECT_LE(MaxDifference(Attend(cpu, operation, cache, q, Segments(cache, batch)), expected),
+                  Tolerance(s, operation, q, sequences));
+      }
     });
   }
 }
@@ -286,7 +305,7 @@ TEST(Attention, BadNumbersDoNoHarm) {
   sequences[1].k.at(200, 3) = -std::numeric_limits<float>::infinity();
   ForEachCpu([&](Ops& cpu) {
     const PagedCache cache(cpu, LayoutOf(s), sequences, false);
-    const Matrix out = Attend(cpu, cache, q, Segments(cache, batch));
+    const Matrix out = Attend(cpu, kPrefill, cache, q, Segments(cache, batch));
     EXPECT_TRUE(std::isnan(out.at(0, 0)));
     EXPECT_TRUE(std::isfinite(out.at(2, 0)));   // a row beside the bad one
     EXPECT_TRUE(std::isfinite(out.at(21, 0)));  // a sequence beside the bad one

@@ -211,7 +211,8 @@ TEST(RowOps, NoRowsDoNothing) {
     ops.GatherIndex(no_rows.view(), no_rows.view(), nullptr);
     ops.Rope(none.view(), no_rows.view(), {none.view(), none.view()}, 16);
     ops.RowDotSqrt(none.view(), none.view(), nullptr);
-    ops.Attention(none.view(), {}, KvPool{nullptr, {DType::kF32, 16, 1, 16}}, none.view());
+    ops.PrefillAttention(none.view(), {}, KvPool{nullptr, {DType::kF32, 16, 1, 16}}, none.view());
+    ops.DecodeAttention(none.view(), {}, KvPool{nullptr, {DType::kF32, 16, 1, 16}}, none.view());
     ops.KvWrite(none.view(), none.view(), {}, KvPool{nullptr, {DType::kF32, 16, 1, 16}});
     ops.Embed(*Load(ops, Matrix(3, 16), DType::kF32), no_rows.view(), none.view());
   };

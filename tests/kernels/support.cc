@@ -75,7 +75,7 @@ std::unique_ptr<Weight> Load(Ops& ops, const Matrix& w, DType dtype) {
   const WeightSource source = {w.rows, w.cols, [&w](int64_t begin, int64_t count, float* out) {
                                  std::copy_n(w.row(begin), count * w.cols, out);
                                }};
-  auto weight = ops.LoadWeight(source, dtype);
+  auto weight = ops.LoadWeight(source, dtype, WeightUse::kAll);
   EXPECT_TRUE(weight.ok()) << weight.status();
   return *std::move(weight);
 }

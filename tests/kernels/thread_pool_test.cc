@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <stdexcept>
 #include <thread>
 #include <vector>
 
@@ -23,6 +24,28 @@ TEST(ThreadPool, RunsEveryTaskOnce) {
         ++runs[task];
       });
       for (const int r : runs) ASSERT_EQ(r, 1);
+    }
+  }
+}
+
+TEST(ThreadPool, AFailedTaskIsThrownOnceAllHaveEnded) {
+  for (const int threads : {1, 2, 4}) {
+    ThreadPool pool(threads);
+    for (int round = 0; round < 100; ++round) {
+      std::atomic<int> ended{0};
+      const auto run = [&](int64_t bad) {
+        pool.ParallelFor(20, [&](int64_t task, int) {
+          if (task == bad) throw std::runtime_error("no memory");
+          ++ended;
+        });
+      };
+      EXPECT_THROW(run(round % 20), std::runtime_error);
+      if (threads > 1) {
+        EXPECT_EQ(ended, 19);
+      }
+      ended = 0;
+      run(-1);  // and the pool still works
+      EXPECT_EQ(ended, 20);
     }
   }
 }

@@ -118,7 +118,7 @@ absl::StatusOr<std::string> String(const Json& json, const char* field) {
   return it->get<std::string>();
 }
 
-absl::StatusOr<SkipSettings> SettingsFromJson(const Json& header, int32_t layers) {
+absl::StatusOr<SkipSettings> SettingsFromJson(const Json& header) {
   SkipSettings settings;
   ASSIGN_OR_RETURN(settings.default_level, String(header, "default_level"));
   ASSIGN_OR_RETURN(settings.min_prompt,
@@ -135,7 +135,6 @@ absl::StatusOr<SkipSettings> SettingsFromJson(const Json& header, int32_t layers
     ASSIGN_OR_RETURN(SkipPolicy policy, PolicyFromJson(level.at("policy")));
     settings.levels.emplace_back(std::move(name), std::move(policy));
   }
-  RETURN_IF_ERROR(CheckSettings(settings, layers));
   return settings;
 }
 
@@ -171,6 +170,35 @@ absl::StatusOr<std::vector<LayerProxy>> ReadProxies(const Json& header, const Sk
     });
   }
   return proxies;
+}
+
+// What is read and what is written keep to the same rules.
+absl::Status CheckFile(const SkipFile& file) {
+  if (file.layers < 1 || file.width < 1 || file.ffn_width < 1) {
+    return absl::InvalidArgumentError("the model's shape is missing");
+  }
+  RETURN_IF_ERROR(CheckSettings(file.settings, file.layers));
+  if (file.proxies.empty()) return absl::OkStatus();
+  const LayerProxy& first = file.proxies[0];
+  if (file.proxies.size() != static_cast<size_t>(file.layers) || first.rank < 1 ||
+      first.d_low > std::min<int64_t>(kMaxShape, file.ffn_width) ||
+      first.rank > std::min(first.d_low, file.width)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(file.proxies.size(), " proxies of ", first.d_low, " channels and rank ",
+                     first.rank, " do not fit a model of ", file.layers, " layers"));
+  }
+  for (const LayerProxy& proxy : file.proxies) {
+    bool fits = proxy.width == file.width && proxy.d_low == first.d_low && proxy.rank == first.rank;
+    ForEachMatrix(proxy, [&](const std::vector<float>& values, size_t n) {
+      fits = fits && values.size() == n &&
+             std::all_of(values.begin(), values.end(), [](float x) { return std::isfinite(x); });
+    });
+    if (!fits) {
+      return absl::InvalidArgumentError(
+          "a proxy has another shape than the first, or a value that is not finite");
+    }
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<SkipFile> Parse(absl::string_view bytes, const ModelConfig& config,
@@ -218,38 +246,11 @@ absl::StatusOr<SkipFile> Parse(absl::string_view bytes, const ModelConfig& confi
                      " and FFN width ", file.ffn_width, "; this one has ", config.layers, ", ",
                      config.width, " and ", config.ffn_width));
   }
-  ASSIGN_OR_RETURN(file.settings, SettingsFromJson(header, file.layers));
+  ASSIGN_OR_RETURN(file.settings, SettingsFromJson(header));
   ASSIGN_OR_RETURN(file.proxies,
                    ReadProxies(header, file, checked.substr(kPrefixBytes + header_bytes)));
+  RETURN_IF_ERROR(CheckFile(file));
   return file;
-}
-
-absl::Status CheckFile(const SkipFile& file) {
-  if (file.layers < 1 || file.width < 1 || file.ffn_width < 1) {
-    return absl::InvalidArgumentError("skip file: the model's shape is missing");
-  }
-  RETURN_IF_ERROR(CheckSettings(file.settings, file.layers));
-  if (file.proxies.empty()) return absl::OkStatus();
-  const LayerProxy& first = file.proxies[0];
-  if (file.proxies.size() != static_cast<size_t>(file.layers) || first.rank < 1 ||
-      first.d_low > std::min<int64_t>(kMaxShape, file.ffn_width) ||
-      first.rank > std::min(first.d_low, file.width)) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "skip file: ", file.proxies.size(), " proxies of ", first.d_low, " channels and rank ",
-        first.rank, " do not fit a model of ", file.layers, " layers"));
-  }
-  for (const LayerProxy& proxy : file.proxies) {
-    bool fits = proxy.width == file.width && proxy.d_low == first.d_low && proxy.rank == first.rank;
-    ForEachMatrix(proxy, [&](const std::vector<float>& values, size_t n) {
-      fits = fits && values.size() == n &&
-             std::all_of(values.begin(), values.end(), [](float x) { return std::isfinite(x); });
-    });
-    if (!fits) {
-      return absl::InvalidArgumentError(
-          "skip file: a proxy has another shape than the first, or a value that is not finite");
-    }
-  }
-  return absl::OkStatus();
 }
 
 // Appends to an open file and to the checksum of what was appended.
@@ -339,7 +340,9 @@ absl::StatusOr<SkipFile> ReadSkipFile(const std::string& path, const std::string
 }
 
 absl::Status WriteSkipFile(const std::string& path, const SkipFile& file) {
-  RETURN_IF_ERROR(CheckFile(file));
+  if (const absl::Status status = CheckFile(file); !status.ok()) {
+    return absl::Status(status.code(), absl::StrCat("skip file: ", status.message()));
+  }
   std::string temporary = path + ".XXXXXX";
   const int fd = mkstemp(temporary.data());
   if (fd < 0) return absl::ErrnoToStatus(errno, absl::StrCat("cannot create ", temporary));

@@ -222,6 +222,11 @@ TEST_F(SkipFileTest, AWrongHeaderUnderARightChecksumIsRefused) {
     EXPECT_FALSE(read.ok()) << to;
     EXPECT_THAT(std::string(read.status().message()), HasSubstr(path_));
   }
+  const float nan = std::nanf("");
+  std::string not_finite = body;
+  std::memcpy(&not_finite[40], &nan, sizeof(nan));
+  PutHeader(bytes, header, not_finite);
+  EXPECT_THAT(std::string(Read().status().message()), HasSubstr("not finite"));
   PutHeader(bytes, header, body.substr(4));
   EXPECT_FALSE(Read().ok());
   PutHeader(bytes, header, "");

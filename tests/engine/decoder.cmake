@@ -1,6 +1,7 @@
-add_library(run_model STATIC ${CMAKE_CURRENT_LIST_DIR}/../support/run_model.cc)
+# The decoder, the skipping phase and the engine, on the tiny models and (goldens) on the real one.
+add_library(run_model STATIC ${PROJECT_SOURCE_DIR}/tests/support/run_model.cc)
 target_link_libraries(run_model PUBLIC engine)
-add_room_test(decoder_test SRCS ${CMAKE_CURRENT_LIST_DIR}/decoder_test.cc DEPS run_model)
-add_room_test(skip_layers_test SRCS ${CMAKE_CURRENT_LIST_DIR}/skip_layers_test.cc DEPS run_model)
+foreach(test decoder skip_golden skip_layers smollm2)
+  add_room_test(${test}_test SRCS ${CMAKE_CURRENT_LIST_DIR}/${test}_test.cc DEPS run_model)
+endforeach()
 add_room_test(engine_test SRCS ${CMAKE_CURRENT_LIST_DIR}/engine_test.cc DEPS engine)
-add_room_test(skip_golden_test SRCS ${CMAKE_CURRENT_LIST_DIR}/skip_golden_test.cc DEPS run_model nlohmann_json::nlohmann_json)

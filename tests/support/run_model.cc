@@ -1,8 +1,10 @@
 #include "tests/support/run_model.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <iterator>
 #include <numeric>
 #include <random>
 #include <utility>
@@ -29,7 +31,8 @@ void Must(const absl::Status& status) {
 
 }  // namespace
 
-std::unique_ptr<ModelRunner> ModelRunner::Open(const std::string& path, std::unique_ptr<Ops> ops, RunOptions options,
+std::unique_ptr<ModelRunner> ModelRunner::Open(const std::string& path, std::unique_ptr<Ops> ops,
+                                               RunOptions options,
                                                const std::vector<LayerProxy>& proxies) {
   auto runner = std::unique_ptr<ModelRunner>(new ModelRunner());
   runner->options_ = options;
@@ -38,7 +41,8 @@ std::unique_ptr<ModelRunner> ModelRunner::Open(const std::string& path, std::uni
   const ModelConfig& config = runner->file_->config();
   DecoderWeights weights =
       Must(LoadDecoderWeights(*runner->file_, options.dtype, config.max_positions, *runner->ops_));
-  runner->decoder_ = Must(Decoder::Create(config, std::move(weights), options.max_rows, *runner->ops_));
+  runner->decoder_ =
+      Must(Decoder::Create(config, std::move(weights), options.max_rows, *runner->ops_));
   Executor::Options executor;
   executor.kv_layout = {options.dtype, options.block_tokens, config.kv_heads, config.head_dim};
   executor.kv_blocks = kBlocks;
@@ -47,15 +51,13 @@ std::unique_ptr<ModelRunner> ModelRunner::Open(const std::string& path, std::uni
   return runner;
 }
 
-SkipPlan ModelRunner::PlanFor(const SkipPolicy* policy, int64_t tokens) const {
-  return policy ? MakePlan(*policy, file_->config(), tokens) : DensePlan(file_->config(), tokens);
-}
-
-// Every layer gets room for the whole prompt and 64 more tokens; shuffled, a sequence's blocks lie anywhere.
-SequenceId ModelRunner::Begin(const std::vector<int32_t>& prompt, const SkipPolicy* policy) {
+// Every layer gets room for the whole prompt and 64 more tokens; shuffled, a sequence's blocks lie
+// anywhere.
+SequenceId ModelRunner::Begin(const std::vector<int32_t>& prompt, const SkipPolicy& policy,
+                              const SkipPlan& plan) {
   const SequenceId id = next_id_++;
   const int64_t tokens = static_cast<int64_t>(prompt.size());
-  Must(executor_->Begin(id, prompt, policy ? *policy : SkipPolicy(), PlanFor(policy, tokens), true));
+  Must(executor_->Begin(id, prompt, policy, plan, /*record_rows=*/true));
   const int64_t per_layer = (tokens + 64 + options_.block_tokens - 1) / options_.block_tokens;
   const int32_t layers = file_->config().layers;
   if (next_block_ + per_layer * layers > kBlocks) next_block_ = 0;
@@ -65,7 +67,8 @@ SequenceId ModelRunner::Begin(const std::vector<int32_t>& prompt, const SkipPoli
   if (options_.shuffle_blocks) std::shuffle(blocks.begin(), blocks.end(), std::mt19937(7));
   std::vector<BlockTable>& tables = tables_[id];
   for (int32_t layer = 0; layer < layers; ++layer) {
-    tables.push_back({{blocks.begin() + layer * per_layer, blocks.begin() + (layer + 1) * per_layer}});
+    tables.push_back(
+        {{blocks.begin() + layer * per_layer, blocks.begin() + (layer + 1) * per_layer}});
   }
   return id;
 }
@@ -89,8 +92,9 @@ std::vector<float> ModelRunner::Prefill(SequenceId id, int64_t tokens, int32_t t
   const int32_t layers = file_->config().layers;
   for (int32_t layer = trunk_layers; layer < layers; layer += options_.slice_layers) {
     StepPlan plan;
-    plan.skips.push_back({id, layer, static_cast<int32_t>(std::min<int64_t>(layers, int64_t{layer} +
-                                                                                        options_.slice_layers))});
+    plan.skips.push_back(
+        {id, layer,
+         static_cast<int32_t>(std::min<int64_t>(layers, int64_t{layer} + options_.slice_layers))});
     logits = Step(plan);
     if (options_.slice_layers >= layers) break;
   }
@@ -99,10 +103,17 @@ std::vector<float> ModelRunner::Prefill(SequenceId id, int64_t tokens, int32_t t
 
 RunResult ModelRunner::Run(const std::vector<int32_t>& prompt, const SkipPolicy* policy,
                            const std::vector<int32_t>& next) {
-  const SequenceId id = Begin(prompt, policy);
+  const ModelConfig& config = file_->config();
   const int64_t tokens = static_cast<int64_t>(prompt.size());
+  if (!policy) return Run(prompt, SkipPolicy(), DensePlan(config, tokens), next);
+  return Run(prompt, *policy, MakePlan(*policy, config, tokens), next);
+}
+
+RunResult ModelRunner::Run(const std::vector<int32_t>& prompt, const SkipPolicy& policy,
+                           const SkipPlan& plan, const std::vector<int32_t>& next) {
+  const SequenceId id = Begin(prompt, policy, plan);
   RunResult result;
-  result.logits.push_back(Prefill(id, tokens, PlanFor(policy, tokens).trunk_layers));
+  result.logits.push_back(Prefill(id, plan.prompt_tokens, plan.trunk_layers));
   for (int32_t token : next) {
     executor_->SetNextToken(id, token);
     StepPlan plan;
@@ -115,13 +126,15 @@ RunResult ModelRunner::Run(const std::vector<int32_t>& prompt, const SkipPolicy*
   return result;
 }
 
-std::vector<std::vector<std::vector<float>>> ModelRunner::RunBatched(const std::vector<std::vector<int32_t>>& prompts,
-                                                                     const std::vector<std::vector<int32_t>>& next) {
+std::vector<std::vector<std::vector<float>>> ModelRunner::RunBatched(
+    const std::vector<std::vector<int32_t>>& prompts,
+    const std::vector<std::vector<int32_t>>& next) {
   std::vector<SequenceId> ids;
   std::vector<std::vector<std::vector<float>>> logits;
   for (const auto& prompt : prompts) {
-    ids.push_back(Begin(prompt, nullptr));
-    logits.push_back({Prefill(ids.back(), static_cast<int64_t>(prompt.size()), file_->config().layers)});
+    const SkipPlan plan = DensePlan(file_->config(), static_cast<int64_t>(prompt.size()));
+    ids.push_back(Begin(prompt, SkipPolicy(), plan));
+    logits.push_back({Prefill(ids.back(), plan.prompt_tokens, plan.trunk_layers)});
   }
   for (size_t step = 0; step < next[0].size(); ++step) {
     StepPlan plan;
@@ -137,6 +150,50 @@ std::vector<std::vector<std::vector<float>>> ModelRunner::RunBatched(const std::
     tables_.erase(id);
   }
   return logits;
+}
+
+std::vector<int32_t> SomePrompt(int length, int seed) {
+  std::vector<int32_t> ids(length);
+  uint32_t state = seed;
+  for (int32_t& id : ids)
+    id = static_cast<int32_t>((state = state * 1664525u + 1013904223u) >> 8) % 300 + 3;
+  return ids;
+}
+
+double RelativeError(const std::vector<float>& actual, const std::vector<float>& expected) {
+  if (actual.size() != expected.size()) return INFINITY;
+  double worst = 0, squares = 0;
+  for (size_t i = 0; i < expected.size(); ++i) {
+    const double difference = std::abs(double(actual[i]) - expected[i]);
+    if (!(difference <= worst)) worst = difference;  // NaN too
+    squares += double(expected[i]) * expected[i];
+  }
+  return worst / std::sqrt(squares / expected.size());
+}
+
+double Float32Bound(const ModelConfig& config) {
+  return 6e-8 * config.layers * config.ffn_width * 4;
+}
+
+double LogProb(const std::vector<float>& logits, int32_t id) {
+  const double top = *std::max_element(logits.begin(), logits.end());
+  double sum = 0;
+  for (float l : logits) sum += std::exp(l - top);
+  return logits[id] - top - std::log(sum);
+}
+
+double SharedRows(const std::vector<LayerRows>& actual, const std::vector<LayerRows>& expected) {
+  int64_t rows = 0;
+  std::vector<int32_t> shared;
+  const auto count = [&](const std::vector<int32_t>& a, const std::vector<int32_t>& b) {
+    rows += static_cast<int64_t>(b.size());
+    std::set_intersection(a.begin(), a.end(), b.begin(), b.end(), std::back_inserter(shared));
+  };
+  for (size_t layer = 0; layer < expected.size(); ++layer) {
+    count(actual.at(layer).attention, expected[layer].attention);
+    count(actual.at(layer).ffn, expected[layer].ffn);
+  }
+  return static_cast<double>(shared.size()) / static_cast<double>(rows);
 }
 
 }  // namespace skipserve::testing

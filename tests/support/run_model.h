@@ -1,4 +1,5 @@
-// Runs a model below the engine, step by step, as a test wants it: chunk sizes, slices and block order are its choice.
+// Runs a model below the engine, step by step, as a test wants it: chunk sizes, slices and block
+// order are its choice.
 #pragma once
 
 #include <cstdint>
@@ -32,15 +33,21 @@ struct RunResult {
 // A model with its own executor; sequences run one after the other or, with Decode, together.
 class ModelRunner {
  public:
-  static std::unique_ptr<ModelRunner> Open(const std::string& path, std::unique_ptr<Ops> ops, RunOptions options,
+  static std::unique_ptr<ModelRunner> Open(const std::string& path, std::unique_ptr<Ops> ops,
+                                           RunOptions options,
                                            const std::vector<LayerProxy>& proxies = {});
 
-  // Prefills `prompt`, then feeds `next` token by token.
-  RunResult Run(const std::vector<int32_t>& prompt, const SkipPolicy* policy, const std::vector<int32_t>& next);
+  // Prefills `prompt`, then feeds `next` token by token. Without `policy`, dense.
+  RunResult Run(const std::vector<int32_t>& prompt, const SkipPolicy* policy,
+                const std::vector<int32_t>& next);
+  // The same with a plan that no policy makes.
+  RunResult Run(const std::vector<int32_t>& prompt, const SkipPolicy& policy, const SkipPlan& plan,
+                const std::vector<int32_t>& next);
 
   // Prefills all prompts, then decodes them together, one token each a step: logits[prompt][step].
-  std::vector<std::vector<std::vector<float>>> RunBatched(const std::vector<std::vector<int32_t>>& prompts,
-                                                          const std::vector<std::vector<int32_t>>& next);
+  std::vector<std::vector<std::vector<float>>> RunBatched(
+      const std::vector<std::vector<int32_t>>& prompts,
+      const std::vector<std::vector<int32_t>>& next);
 
   const ModelFile& file() const { return *file_; }
   Decoder& decoder() { return *decoder_; }
@@ -48,10 +55,10 @@ class ModelRunner {
 
  private:
   ModelRunner() = default;
-  SequenceId Begin(const std::vector<int32_t>& prompt, const SkipPolicy* policy);
+  SequenceId Begin(const std::vector<int32_t>& prompt, const SkipPolicy& policy,
+                   const SkipPlan& plan);
   std::vector<float> Prefill(SequenceId id, int64_t tokens, int32_t trunk_layers);
   std::vector<std::vector<float>> Step(const StepPlan& plan);
-  SkipPlan PlanFor(const SkipPolicy* policy, int64_t tokens) const;
 
   RunOptions options_;
   std::unique_ptr<ModelFile> file_;
@@ -62,5 +69,21 @@ class ModelRunner {
   SequenceId next_id_ = 1;
   BlockId next_block_ = 0;
 };
+
+// Ids of the tiny models' vocabulary, none of them special.
+std::vector<int32_t> SomePrompt(int length, int seed = 1);
+
+// The largest difference of two logits, in units of the expected ones' root mean square.
+double RelativeError(const std::vector<float>& actual, const std::vector<float>& expected);
+
+// How far it may be off in float32, whatever the order of the sums: rounding grows with depth and
+// inner length.
+double Float32Bound(const ModelConfig& config);
+
+double LogProb(const std::vector<float>& logits, int32_t id);
+
+// Of two runs with sets of the same sizes: the share of the expected active rows, attention's and
+// the FFN's together, that are active in the other too.
+double SharedRows(const std::vector<LayerRows>& actual, const std::vector<LayerRows>& expected);
 
 }  // namespace skipserve::testing

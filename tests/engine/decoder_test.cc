@@ -10,6 +10,7 @@
 #include <fstream>
 #include <numeric>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "nlohmann/json.hpp"
@@ -40,40 +41,38 @@ std::unique_ptr<ModelRunner> Open(const std::string& path, RunOptions options = 
   return ModelRunner::Open(path, cpu ? MakeCpuOps(2) : MakeReferenceOps(), options);
 }
 
-struct GoldenParam {
-  std::string folder;
-  std::string file;
-  bool cpu;
-};
-
+// A model's folder, its file in it, and whether the CPU backend runs it.
+using GoldenParam = std::tuple<std::string, std::string, bool>;
 class DecoderGolden : public ::testing::TestWithParam<GoldenParam> {};
 
 TEST_P(DecoderGolden, LogitsOfPyTorch) {
-  const GoldenParam& p = GetParam();
-  const auto runner = Open(kTiny + p.folder + p.file, {}, p.cpu);
-  for (const Case& c : GoldenCases(kTiny + p.folder)) {
+  const auto& [folder, file, cpu] = GetParam();
+  const auto runner = Open(kTiny + folder + file, {}, cpu);
+  for (const Case& c : GoldenCases(kTiny + folder)) {
     const RunResult run = runner->Run(c.ids, nullptr, {});
     EXPECT_LT(RelativeError(run.logits[0], c.logits), Float32Bound(runner->file().config()))
         << c.ids.size() << " tokens";
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    All, DecoderGolden,
-    ::testing::Values(GoldenParam{"", "tiny.gguf", false}, GoldenParam{"", "tiny.gguf", true},
-                      GoldenParam{"", "hf", false}, GoldenParam{"llama3/", "tiny.gguf", false},
-                      GoldenParam{"llama3/", "hf", true}, GoldenParam{"qwen2/", "tiny.gguf", true},
-                      GoldenParam{"qwen2/", "hf", false}),
-    [](const auto& info) {
-      std::string name =
-          info.param.folder + (info.param.cpu ? "Cpu" : "Reference") + info.param.file;
-      std::replace_if(
-          name.begin(), name.end(), [](char c) { return !std::isalnum(c); }, '_');
-      return name;
-    });
+const std::string kFolders[] = {"", "llama3/", "qwen2/", "linear/"};
+
+std::string GoldenName(const ::testing::TestParamInfo<GoldenParam>& info) {
+  const auto& [folder, file, cpu] = info.param;
+  std::string name = folder + (cpu ? "Cpu" : "Reference") + file;
+  std::replace_if(
+      name.begin(), name.end(), [](char c) { return !std::isalnum(c); }, '_');
+  return name;
+}
+
+INSTANTIATE_TEST_SUITE_P(All, DecoderGolden,
+                         ::testing::Combine(::testing::ValuesIn(kFolders),
+                                            ::testing::Values("tiny.gguf", "hf"),
+                                            ::testing::Bool()),
+                         GoldenName);
 
 TEST(Decoder, GgufAndFolderGiveTheSameLogits) {
-  for (const std::string folder : {"", "llama3/", "qwen2/"}) {
+  for (const std::string& folder : kFolders) {
     const auto gguf = Open(kTiny + folder + "tiny.gguf"), hf = Open(kTiny + folder + "hf");
     const std::vector<int32_t> prompt = SomePrompt(70);
     const double difference = RelativeError(gguf->Run(prompt, nullptr, {}).logits[0],

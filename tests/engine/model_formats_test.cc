@@ -96,7 +96,7 @@ TEST_P(ModelFormats, AWeightMayBeReadFromSeveralThreadsAtOnce) {
   EXPECT_TRUE(SameBits(parts, whole));
 }
 
-INSTANTIATE_TEST_SUITE_P(Golden, ModelFormats, testing::Values("", "llama3/", "qwen2/"));
+INSTANTIATE_TEST_SUITE_P(Golden, ModelFormats, testing::Values("", "llama3/", "qwen2/", "linear/"));
 
 TEST(ModelFormatsOnly, TheShapesAreWhatTheyWereMadeAs) {
   const auto plain = OpenGolden("hf"), llama3 = OpenGolden("llama3/hf");
@@ -110,6 +110,15 @@ TEST(ModelFormatsOnly, TheShapesAreWhatTheyWereMadeAs) {
   EXPECT_TRUE(llama3->tokenizer().add_bos);
   EXPECT_TRUE(llama3->tokenizer().ignore_merges);
   EXPECT_TRUE(OpenGolden("qwen2/hf")->tokenizer().nfc);
+}
+
+TEST(ModelFormatsOnly, LinearRopeScalingIsReadFromBoth) {
+  for (const char* file : {"linear/tiny.gguf", "linear/hf"}) {
+    const auto model = OpenGolden(file);
+    ASSERT_NE(model, nullptr);
+    EXPECT_EQ(model->config().rope_scaling.kind, RopeScaling::Kind::kLinear) << file;
+    EXPECT_EQ(model->config().rope_scaling.factor, 4.0) << file;
+  }
 }
 
 // A folder gives the scaling as numbers, a GGUF file as the divisors that come of them.

@@ -7,6 +7,7 @@ Needs: torch, transformers, tokenizers, gguf, numpy. The output is committed; ru
   hf/, tiny.gguf, logits.json               llama, tied, bfloat16, plain RoPE; 6 layers, heads * head_dim != width
   llama3/hf/, llama3/tiny.gguf, ...         llama, untied, float32, llama3 RoPE scaling, shards with an index, BOS
   qwen2/hf/, qwen2/tiny.gguf, ...           qwen2 with QKV bias, tied, float16
+  linear/hf/, linear/tiny.gguf, ...         llama, tied, float16, linear RoPE scaling; as small as can be
 
 The folder is what transformers' save_pretrained writes. The GGUF holds the same values, with the rows of Q and K
 permuted for interleaved RoPE as llama.cpp's converter does for llama (not for qwen2), and llama3 scaling as the tensor
@@ -42,7 +43,7 @@ of this than of that. It's 1984, it's 2024; the year isn't the point, the number
 
 def make_tokenizer(kind):
     tok = Tokenizer(models.BPE(ignore_merges=kind == "llama3"))
-    if kind == "smollm":
+    if kind in ("smollm", "linear"):
         tok.pre_tokenizer = pre_tokenizers.Sequence([
             pre_tokenizers.Digits(individual_digits=True),
             pre_tokenizers.ByteLevel(add_prefix_space=False, trim_offsets=True, use_regex=True)])
@@ -62,7 +63,7 @@ def make_tokenizer(kind):
             processors.ByteLevel(trim_offsets=False),
             processors.TemplateProcessing(single="<|endoftext|> $A", pair="<|endoftext|> $A <|endoftext|>:1 $B:1",
                                           special_tokens=[("<|endoftext|>", 0)])])
-    bos = "<|endoftext|>" if kind == "llama3" else "<|im_start|>" if kind == "smollm" else None
+    bos = {"llama3": "<|endoftext|>", "qwen2": None}.get(kind, "<|im_start|>")
     return PreTrainedTokenizerFast(tokenizer_object=tok, bos_token=bos, eos_token="<|im_end|>",
                                    chat_template=CHATML)
 
@@ -83,6 +84,13 @@ def make_model(kind, seed):
                                  high_freq_factor=4.0, original_max_position_embeddings=64),
             tie_word_embeddings=False, bos_token_id=0, eos_token_id=[2, 0])
         model = LlamaForCausalLM(config)
+    elif kind == "linear":
+        config = LlamaConfig(
+            vocab_size=VOCAB, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2,
+            num_key_value_heads=1, head_dim=8, max_position_embeddings=2048, rms_norm_eps=1e-5,
+            rope_parameters=dict(rope_type="linear", rope_theta=10000.0, factor=4.0), tie_word_embeddings=True,
+            bos_token_id=1, eos_token_id=2)
+        model = LlamaForCausalLM(config)
     else:
         config = Qwen2Config(
             vocab_size=VOCAB, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2,
@@ -96,7 +104,7 @@ def make_model(kind, seed):
             noise = torch.randn(p.shape, generator=rng)
             p.copy_(1 + 0.1 * noise if "norm" in name else 0.2 * noise)
     model.tie_weights()
-    dtype = {"smollm": torch.bfloat16, "llama3": torch.float32, "qwen2": torch.float16}[kind]
+    dtype = {"smollm": torch.bfloat16, "llama3": torch.float32}.get(kind, torch.float16)
     return model.to(dtype).eval(), dtype
 
 
@@ -148,6 +156,9 @@ def write_gguf(path, kind, model, dtype, tok):
     w.add_head_count(c.num_attention_heads)
     w.add_head_count_kv(c.num_key_value_heads)
     w.add_rope_freq_base(c.rope_parameters["rope_theta"])
+    if kind == "linear":
+        w.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
+        w.add_rope_scaling_factor(c.rope_parameters["factor"])
     w.add_layer_norm_rms_eps(c.rms_norm_eps)
     w.add_vocab_size(c.vocab_size)
     w.add_rope_dimension_count(head_dim)
@@ -157,7 +168,7 @@ def write_gguf(path, kind, model, dtype, tok):
     backend = json.loads(tok.backend_tokenizer.to_str())
     texts = tok.convert_ids_to_tokens(list(range(VOCAB)))
     w.add_tokenizer_model("gpt2")
-    w.add_tokenizer_pre({"smollm": "smollm", "llama3": "llama-bpe", "qwen2": "qwen2"}[kind])
+    w.add_tokenizer_pre({"llama3": "llama-bpe", "qwen2": "qwen2"}.get(kind, "smollm"))
     w.add_token_list(texts)
     w.add_token_types([gguf.TokenType.CONTROL if t in SPECIAL else gguf.TokenType.NORMAL for t in texts])
     w.add_token_merges([m if isinstance(m, str) else " ".join(m) for m in backend["model"]["merges"]])
@@ -190,13 +201,13 @@ def write_gguf(path, kind, model, dtype, tok):
     w.close()
 
 
-def write_logits(path, hf, long_prompt):
+def write_logits(path, hf, lengths):
     """From the folder, so that the values are the stored ones, in float32."""
     cls = Qwen2ForCausalLM if json.load(open(hf / "config.json"))["model_type"] == "qwen2" else LlamaForCausalLM
     model = cls.from_pretrained(hf, dtype=torch.float32, attn_implementation="eager").eval()
     rng = np.random.default_rng(7)
     cases = []
-    for length in [1, 5, 33] + long_prompt:
+    for length in lengths:
         ids = [int(i) for i in rng.integers(3, VOCAB, size=length)]
         with torch.no_grad():
             logits = model(torch.tensor([ids])).logits[0, -1].numpy()
@@ -210,7 +221,7 @@ def main():
     a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     a.add_argument("--out", default=str(pathlib.Path(__file__).parent / "tiny"))
     out = pathlib.Path(a.parse_args().out)
-    for seed, kind in enumerate(["smollm", "llama3", "qwen2"]):
+    for seed, kind in enumerate(["smollm", "llama3", "qwen2", "linear"]):
         top = out if kind == "smollm" else out / kind
         hf = top / "hf"
         shutil.rmtree(hf, ignore_errors=True)
@@ -220,7 +231,8 @@ def main():
         model.save_pretrained(hf, max_shard_size="60KB" if kind == "llama3" else "1GB")
         tok.save_pretrained(hf)
         write_gguf(str(top / "tiny.gguf"), kind, model, dtype, tok)
-        write_logits(top / "logits.json", hf, [300, 300] if kind == "smollm" else [300])
+        lengths = {"smollm": [1, 5, 33, 300, 300], "linear": [33, 300]}.get(kind, [1, 5, 33, 300])
+        write_logits(top / "logits.json", hf, lengths)
 
 
 if __name__ == "__main__":

@@ -64,25 +64,26 @@ RunResult RunCase(ModelRunner& runner, const json& c, const std::vector<int32_t>
   return runner.Run(prompt, &*policy, next);
 }
 
-class TinyGolden : public ::testing::TestWithParam<bool> {};
-
-TEST_P(TinyGolden, SameRowsAndLogProbabilities) {
-  const json golden = Load("spts_tiny.json");
-  const std::string model = kGolden + "tiny/tiny.gguf";
-  const auto make_ops = [] { return GetParam() ? MakeCpuOps(2) : MakeReferenceOps(); };
-
-  // The proxies of the "product" cases, from the reference's own calibration ids.
+// A runner with the proxies of the "product" cases, built here from the reference's own calibration
+// ids.
+std::unique_ptr<ModelRunner> Open(const std::string& model, const json& proxy,
+                                  std::unique_ptr<Ops> ops, RunOptions options) {
   const auto file = ModelFile::Open(model);
-  ASSERT_TRUE(file.ok()) << file.status();
-  const json& proxy = golden["proxy"];
-  const auto ops = make_ops();
+  EXPECT_TRUE(file.ok()) << file.status();
   const auto proxies =
       BuildProxies(**file, proxy["calibration"].get<std::vector<std::vector<int32_t>>>(),
                    {proxy["d_low"].get<int32_t>(), proxy["rank"].get<int32_t>()}, 256, *ops,
                    [](absl::string_view, int64_t, int64_t) {});
-  ASSERT_TRUE(proxies.ok()) << proxies.status();
+  EXPECT_TRUE(proxies.ok()) << proxies.status();
+  return ModelRunner::Open(model, std::move(ops), options, *proxies);
+}
 
-  const auto runner = ModelRunner::Open(model, make_ops(), RunOptions{}, *proxies);
+class TinyGolden : public ::testing::TestWithParam<bool> {};
+
+TEST_P(TinyGolden, SameRowsAndLogProbabilities) {
+  const json golden = Load("spts_tiny.json");
+  const auto runner = Open(kGolden + "tiny/tiny.gguf", golden["proxy"],
+                           GetParam() ? MakeCpuOps(2) : MakeReferenceOps(), RunOptions{});
   for (const json& c : golden["cases"]) {
     SCOPED_TRACE(c["name"].get<std::string>());
     const auto prompt = c["prompt"].get<std::vector<int32_t>>();
@@ -106,7 +107,7 @@ TEST(SmolLM2Golden, SameRowsAndLogProbabilities) {
   const json golden = Load("spts_smollm2.json");
   RunOptions options;
   options.block_tokens = 32;
-  const auto runner = ModelRunner::Open(model, MakeCpuOps(2), options);
+  const auto runner = Open(model, golden["proxy"], MakeCpuOps(2), options);
   const auto prompt = golden["cases"][0]["prompt"].get<std::vector<int32_t>>();
   for (const json& c : golden["cases"]) {
     SCOPED_TRACE(c["name"].get<std::string>());

@@ -2,7 +2,7 @@
 """Writes the goldens of the skipping prefill: what the method's reference computes, for the C++ tests to equal.
 
 Usage: python3 tests/golden/make_spts_golden.py --reference SPTS_REFERENCE.PY
-           [--tiny tests/golden/tiny/hf] [--gguf MODEL.gguf --text FILE] [--out tests/golden]
+           (--tiny tests/golden/tiny/hf | --gguf MODEL.gguf --text FILE) [--out tests/golden]
 Needs: torch, transformers, gguf. The output is committed; run this only to change the cases.
 
 SPTS_REFERENCE.PY is the method in plain PyTorch float32, kept outside this tree beside the method's description. It has
@@ -10,7 +10,7 @@ a class Llama with prefill(ids, policy, on_ffn_input) -> (logits, cache, log), d
 build_proxy(texts, d_low, rank): PAP (the last queries' softmax over all candidates, reduced over window and heads, then
 max-pooled), LTP (score times the norm a low-rank SwiGLU predicts), MSDP (candidates cut after a stage's last layer).
 
-spts_tiny.json (model: tests/golden/tiny), always written:
+spts_tiny.json (model: tests/golden/tiny):
   {"cases": [CASE, ...],
    "proxy": {"d_low", "rank",
              "calibration": [[token ids] per text],      at most 256 tokens a text, so every row's saliency counts
@@ -20,8 +20,9 @@ spts_tiny.json (model: tests/golden/tiny), always written:
              "norms": [[c of each token] per layer],     in a dense prefill of "prompt"
              "input_rows": [positions],
              "inputs": [[[width values] per input row] per layer]}}   normed inputs of the FFN at these positions
-spts_smollm2.json, written where --gguf and --text are given: {"cases": [CASE, ...]}, all with one prompt, which the
-first case holds ("prompt" is absent in the others).
+spts_smollm2.json: {"cases": [CASE, ...], "proxy": {"d_low", "rank", "calibration"}}, all with one prompt, which the
+first case holds ("prompt" is absent in the others): the beginning of the text (committed: Debian's GPL-3). The
+calibration pieces follow it in the text.
 
 CASE: {"name",
        "policy": null (dense) or all fields of a skip policy, sizes as counts,
@@ -199,14 +200,21 @@ def make_tiny(oracle, folder):
 
 
 def make_real(oracle, gguf_path, text_path, tokens=1500):
-    folder, name = os.path.split(gguf_path)
+    folder, name = os.path.split(os.path.abspath(gguf_path))
     hf = AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, dtype=torch.float32)
     tok = AutoTokenizer.from_pretrained(folder, gguf_file=name)
     model = oracle(hf)
-    ids = tok(open(text_path, errors="replace").read())["input_ids"][:tokens]
+    text = tok(open(text_path, errors="replace").read())["input_ids"]
+    ids = text[:tokens]
+    calibration = [text[i:i + 256] for i in range(tokens, tokens + 4 * 256, 256)]
+    proxy = dict(d_low=hf.config.intermediate_size // 6, rank=hf.config.hidden_size // 6)
+    model.build_proxy(calibration, proxy["d_low"], proxy["rank"])
     n = len(ids)
+    balanced = lambda score: layered(n, 12, 30, .35, .06, window=16, head_reduce="max", pool=15, ffn_score=score)
     policies = [
-        ("balanced, exact", layered(n, 12, 30, .35, .06, window=16, head_reduce="max", pool=15, ffn_score="exact")),
+        ("dense", None),
+        ("balanced, product", balanced("product")),
+        ("balanced, exact", balanced("exact")),
         ("the paper's, scaled to the prompt, attention",
          policy_of(n, 9, [12, 17, 22, 26], [x / 32 for x in (9, 7, 4, 2)], [x / 32 for x in (8, 6, 3, 1)])),
     ]
@@ -217,14 +225,14 @@ def make_real(oracle, gguf_path, text_path, tokens=1500):
         if cases:
             del case["prompt"]
         cases.append(case)
-    return dict(cases=cases)
+    return dict(cases=cases, proxy=dict(proxy, calibration=calibration))
 
 
 def main():
     a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     here = os.path.dirname(os.path.abspath(__file__))
     a.add_argument("--reference", required=True)
-    a.add_argument("--tiny", default=os.path.join(here, "tiny", "hf"))
+    a.add_argument("--tiny")
     a.add_argument("--gguf")
     a.add_argument("--text")
     a.add_argument("--out", default=here)
@@ -237,7 +245,8 @@ def main():
     def write(name, content):
         with open(os.path.join(a.out, name), "w") as f:
             f.write(json.dumps(content, separators=(",", ":")) + "\n")
-    write("spts_tiny.json", make_tiny(oracle, a.tiny))
+    if a.tiny:
+        write("spts_tiny.json", make_tiny(oracle, a.tiny))
     if a.gguf:
         write("spts_smollm2.json", make_real(oracle, a.gguf, a.text))
 

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <exception>
+#include <new>
+#include <type_traits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -9,6 +11,21 @@
 #include "engine/status_macros.h"
 
 namespace skipserve {
+namespace {
+
+// What `work` returns, or a status of what it throws: a backend that finds no memory, or cannot build a kernel.
+template <typename Work>
+std::invoke_result_t<Work> Guarded(Work work) {
+  try {
+    return work();
+  } catch (const std::bad_alloc&) {
+    return absl::ResourceExhaustedError("the server ran out of memory on this request; try a shorter one");
+  } catch (const std::exception& e) {
+    return absl::InternalError(absl::StrCat("a step failed: ", e.what()));
+  }
+}
+
+}  // namespace
 
 LlmEngine::LlmEngine(EngineParts parts) : parts_(std::move(parts)), scheduler_(parts_.scheduler) {
   thread_ = std::thread([this] { Loop(); });
@@ -145,11 +162,14 @@ std::vector<LlmEngine::Ended> LlmEngine::BeginAdmitted(Step& step) {
   std::vector<Ended> ended;
   for (auto& [id, answer] : step.admitted) {
     const ResolvedSkip& skip = answer->skip();
-    absl::Status status = parts_.executor->Begin(id, answer->request().prompt, skip.policy, skip.plan,
-                                                 answer->request().row_report);
+    absl::Status status = Guarded([&] {
+      return parts_.executor->Begin(id, answer->request().prompt, skip.policy, skip.plan,
+                                    answer->request().row_report);
+    });
     if (status.ok()) continue;
     std::erase_if(step.plan.trunks, [id = id](const TrunkItem& item) { return item.id == id; });
     std::erase_if(step.plan.skips, [id = id](const SkipItem& item) { return item.id == id; });
+    step.answers.erase(id);  // or a failure of the rest of the step would end it again
     ended.push_back({id, answer, std::move(status)});
     absl::MutexLock lock(&mutex_);
     scheduler_.Remove(id);
@@ -159,25 +179,17 @@ std::vector<LlmEngine::Ended> LlmEngine::BeginAdmitted(Step& step) {
 }
 
 // A step that fails commits nothing and ends only its own requests.
-absl::StatusOr<std::vector<SequenceLogits>> LlmEngine::Execute(const Step& step) {
-  try {
-    return parts_.executor->Run(step.plan, step.tables);
-  } catch (const std::exception& e) {  // libraries below may throw: out of memory, or a kernel that cannot be built
-    return absl::InternalError(absl::StrCat("a step failed: ", e.what()));
-  }
-}
-
 std::vector<LlmEngine::Ended> LlmEngine::RunStep(Step& step) {
   std::vector<Ended> ended;
   const absl::Time begin = parts_.now();
-  absl::StatusOr<std::vector<SequenceLogits>> logits = Execute(step);
+  auto logits = Guarded([&] { return parts_.executor->Run(step.plan, step.tables); });
   const absl::Time now = parts_.now();
   if (!logits.ok()) {
     for (const auto& [id, answer] : step.answers) ended.push_back({id, answer, logits.status()});
   } else {
     for (const SequenceLogits& row : *logits) {
       const AnswerPtr& answer = step.answers.at(row.id);
-      absl::StatusOr<bool> complete = answer->Next(row.logits, sampler_, now);
+      const absl::StatusOr<bool> complete = Guarded([&] { return answer->Next(row.logits, sampler_, now); });
       if (!complete.ok() || *complete) {
         ended.push_back({row.id, answer, complete.status()});
       } else {

@@ -68,7 +68,6 @@ class LlmEngine final : public Engine {
   Step PlanStep(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::vector<Ended> BeginAdmitted(Step& step);
   std::vector<Ended> RunStep(Step& step);
-  absl::StatusOr<std::vector<SequenceLogits>> Execute(const Step& step);
   void Finish(std::vector<Ended> ended);
   SequenceShape Shape(const ResolvedSkip& skip, int64_t max_tokens) const;
 

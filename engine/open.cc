@@ -1,13 +1,11 @@
 #include "engine/open.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "engine/cpu_count.h"
 #include "engine/llm_engine.h"
+#include "engine/machine.h"
 #include "engine/skip/skip_file.h"
 #include "engine/status_macros.h"
 #include "spdlog/spdlog.h"
@@ -26,8 +24,8 @@ absl::StatusOr<int64_t> KvBlocks(const EngineOptions& options, const KvLayout& l
   const int64_t per_context = layers * ((max_context + kBlockTokens - 1) / kBlockTokens);
   int64_t blocks = options.kv_memory_mb * (int64_t{1} << 20) / block_bytes;
   if (options.kv_memory_mb == 0) {
-    const double memory = double(sysconf(_SC_PHYS_PAGES)) * double(sysconf(_SC_PAGESIZE));
-    blocks = std::min(kFullContexts * per_context, static_cast<int64_t>(kKvShareOfMemory * memory / block_bytes));
+    const double most = kKvShareOfMemory * static_cast<double>(AvailableMemory());
+    blocks = std::min(kFullContexts * per_context, static_cast<int64_t>(most / static_cast<double>(block_bytes)));
   }
   if (blocks >= per_context) return blocks;
   return absl::InvalidArgumentError(absl::StrCat(
@@ -136,17 +134,21 @@ absl::StatusOr<std::unique_ptr<Engine>> OpenEngine(const EngineOptions& options)
     }
   }
   ASSIGN_OR_RETURN(parts.ops, MakeOps(options));
+  RETURN_IF_ERROR(parts.ops->CheckHeadDim(config.head_dim));
   ASSIGN_OR_RETURN(const DType dtype, ChooseDType(options.dtype));
+  const KvLayout kv_layout = {dtype, kBlockTokens, config.kv_heads, config.head_dim};
+  // Before anything is loaded: what does not fit is refused at once.
+  ASSIGN_OR_RETURN(const int64_t kv_blocks, KvBlocks(options, kv_layout, config.layers, max_context));
   ASSIGN_OR_RETURN(DecoderWeights weights, LoadDecoderWeights(*model, dtype, max_context, *parts.ops));
   const int64_t max_rows = std::max<int64_t>(options.chunk_tokens, options.max_running);
   ASSIGN_OR_RETURN(parts.decoder, Decoder::Create(config, std::move(weights), max_rows, *parts.ops));
 
   Executor::Options executor;
   executor.max_sequences = options.max_running;
-  executor.kv_layout = {dtype, kBlockTokens, config.kv_heads, config.head_dim};
-  ASSIGN_OR_RETURN(executor.kv_blocks, KvBlocks(options, executor.kv_layout, config.layers, max_context));
+  executor.kv_layout = kv_layout;
+  executor.kv_blocks = kv_blocks;
   executor.now = parts.now;
-  parts.scheduler.num_blocks = executor.kv_blocks;
+  parts.scheduler.num_blocks = kv_blocks;
   parts.scheduler.block_tokens = kBlockTokens;
   parts.scheduler.layers = config.layers;
   parts.scheduler.max_running = options.max_running;

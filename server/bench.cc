@@ -8,7 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "engine/cpu_count.h"
+#include "engine/machine.h"
 #include "engine/status_macros.h"
 #include "server/bench_report.h"
 #include "server/run_request.h"
@@ -185,7 +185,7 @@ absl::StatusOr<std::vector<BenchCell>> MeasureAll(Engine& engine, const BenchJob
 
 int Bench(const BenchJob& job, const ToolIo& io) {
   const absl::Status status = Run(job, io);
-  return status.ok() ? 0 : Complain(io, "bench", status);
+  return status.ok() ? Done(io, "bench") : Complain(io, "bench", status);
 }
 
 }  // namespace skipserve

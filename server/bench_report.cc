@@ -1,7 +1,6 @@
 #include "server/bench_report.h"
 
 #include <sys/resource.h>
-#include <unistd.h>
 
 #include <fstream>
 
@@ -9,7 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-#include "engine/cpu_count.h"
+#include "engine/machine.h"
 #include "server/openai_report.h"
 #include "server/report_text.h"
 #include "server/terminal.h"
@@ -54,7 +53,7 @@ OrderedJson CellJson(const BenchCell& cell) {
 }  // namespace
 
 MachineFacts ReadMachineFacts(int threads) {
-  const int64_t memory = int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE);
+  const int64_t memory = AvailableMemory();
   return {CpuName(), AvailableCpus(), threads, memory};
 }
 

@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "engine/cpu_count.h"
+#include "engine/machine.h"
 #include "engine/decoder.h"
 #include "engine/status_macros.h"
 #include "engine/tokenizer.h"
@@ -145,6 +145,7 @@ absl::StatusOr<SkipFile> Calibrate(const CalibrateOptions& options, const std::v
                    CutPieces(texts, *tokenizer, std::min(options.tokens_per_text, config.max_positions),
                              options.max_pieces));
   const std::unique_ptr<Ops> ops = MakeCpuOps(options.threads > 0 ? options.threads : AvailableCpus());
+  RETURN_IF_ERROR(ops->CheckHeadDim(config.head_dim));
   SkipFile file;
   file.fingerprint = model->fingerprint();
   file.layers = config.layers;

@@ -21,36 +21,37 @@ ResolvedSkip SkipLevels::Dense(int64_t prompt_tokens, std::string reason) const 
   return {SkipPolicy(), DensePlan(config_, prompt_tokens), "off", std::move(reason)};
 }
 
+absl::StatusOr<SkipPolicy> SkipLevels::PolicyOf(const SkipRequest& request, const std::string& level) const {
+  if (request.mode != SkipRequest::Mode::kPolicy) {
+    if (const SkipPolicy* found = settings_.Find(level)) return *found;
+    std::vector<std::string> names = {"off"};
+    for (const auto& [name, unused] : settings_.levels) names.push_back(name);
+    return absl::InvalidArgumentError(
+        absl::StrCat("unknown skip level \"", level, "\"; this model has ", absl::StrJoin(names, ", ")));
+  }
+  RETURN_IF_ERROR(ValidatePolicy(request.policy, config_.layers));
+  if (request.policy.ffn_score == FfnScore::kProduct && proxy_.rank == 0) {
+    return absl::InvalidArgumentError(
+        "ffn_score \"product\" needs the model's FFN proxies: build them with 'skipserve calibrate', or use "
+        "\"attention\"");
+  }
+  return request.policy;
+}
+
 absl::StatusOr<ResolvedSkip> SkipLevels::Resolve(const SkipRequest& request, int64_t prompt_tokens) const {
   using Mode = SkipRequest::Mode;
-  std::string level = request.mode == Mode::kLevel ? request.level : settings_.default_level;
-  if (request.mode == Mode::kOff || (request.mode == Mode::kLevel && level == "off")) return Dense(prompt_tokens, "");
-  if (request.mode == Mode::kAuto) {
-    if (enabled_ && level == "off") return Dense(prompt_tokens, "skipping is not the default for this model");
-    if (enabled_ && prompt_tokens < settings_.min_prompt) {
-      return Dense(prompt_tokens, absl::StrCat("prompts under ", settings_.min_prompt, " tokens run dense"));
-    }
+  std::string level = request.mode == Mode::kPolicy  ? "custom"
+                      : request.mode == Mode::kLevel ? request.level
+                      : request.mode == Mode::kAuto  ? settings_.default_level
+                                                     : "off";
+  if (level == "off") {
+    return Dense(prompt_tokens, request.mode == Mode::kAuto ? "skipping is not the default for this model" : "");
   }
-  SkipPolicy policy = request.policy;
-  if (request.mode == Mode::kPolicy) {
-    level = "custom";
-    RETURN_IF_ERROR(ValidatePolicy(policy, config_.layers));
-    if (policy.ffn_score == FfnScore::kProduct && proxy_.rank == 0) {
-      return absl::InvalidArgumentError(
-          "ffn_score \"product\" needs the model's FFN proxies: build them with 'skipserve calibrate', or use "
-          "\"attention\"");
-    }
-  } else {
-    const SkipPolicy* found = settings_.Find(level);
-    if (!found) {
-      std::vector<std::string> names = {"off"};
-      for (const auto& [name, unused] : settings_.levels) names.push_back(name);
-      return absl::InvalidArgumentError(
-          absl::StrCat("unknown skip level \"", level, "\"; this model has ", absl::StrJoin(names, ", ")));
-    }
-    policy = *found;
-  }
+  ASSIGN_OR_RETURN(SkipPolicy policy, PolicyOf(request, level));
   if (!enabled_) return Dense(prompt_tokens, "skipping is switched off on this server");
+  if (request.mode == Mode::kAuto && prompt_tokens < settings_.min_prompt) {
+    return Dense(prompt_tokens, absl::StrCat("prompts under ", settings_.min_prompt, " tokens run dense"));
+  }
   SkipPlan plan = MakePlan(policy, config_, prompt_tokens);
   if (plan.dense()) return Dense(prompt_tokens, "the prompt is within every layer's budget");
   return ResolvedSkip{std::move(policy), std::move(plan), std::move(level), ""};

@@ -36,6 +36,7 @@ class SkipLevels {
 
  private:
   ResolvedSkip Dense(int64_t prompt_tokens, std::string reason) const;
+  absl::StatusOr<SkipPolicy> PolicyOf(const SkipRequest& request, const std::string& level) const;
 
   ModelConfig config_;
   SkipSettings settings_;

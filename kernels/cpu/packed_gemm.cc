@@ -1,7 +1,6 @@
 #include "kernels/cpu/packed_gemm.h"
 
 #include <algorithm>
-#include <array>
 #include <cstring>
 #include <utility>
 
@@ -15,8 +14,9 @@ namespace {
 
 using dnnl::memory;
 
-// The only row counts that primitives are made for, so that a new prompt length compiles nothing.
-constexpr std::array<int64_t, 2> kTileRows = {32, 128};
+// The only row count that a primitive is made for: a new prompt length compiles nothing, and a row
+// is summed in one order whatever its company. With AMX the order follows the row count.
+constexpr int64_t kTileRows = 64;
 
 size_t RoundUp(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
@@ -27,14 +27,13 @@ class DnnlPackedGemm : public PackedGemm {
     const auto type = dtype == DType::kBF16 ? memory::data_type::bf16 : memory::data_type::f32;
     dnnl::primitive_attr attr;
     attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);  // threads share the primitives
-    memory::desc weights({k, n}, type, memory::format_tag::any);
-    for (size_t i = kTileRows.size(); i-- > 0;) {
-      const memory::desc src({kTileRows[i], k}, type, memory::format_tag::ab);
-      const memory::desc dst({kTileRows[i], n}, memory::data_type::f32, memory::format_tag::ab);
-      const dnnl::matmul::primitive_desc pd(dnnl::matmul::desc(src, weights, dst), attr, engine_);
-      weights = pd.weights_desc();  // the largest tile's choice of layout holds for all
-      tiles_[i] = {src, dst, pd.scratchpad_desc(), dnnl::matmul(pd)};
-    }
+    const memory::desc any({k, n}, type, memory::format_tag::any);
+    src_ = memory::desc({kTileRows, k}, type, memory::format_tag::ab);
+    dst_ = memory::desc({kTileRows, n}, memory::data_type::f32, memory::format_tag::ab);
+    const dnnl::matmul::primitive_desc pd(dnnl::matmul::desc(src_, any, dst_), attr, engine_);
+    const memory::desc weights = pd.weights_desc();
+    scratchpad_ = pd.scratchpad_desc();
+    product_ = dnnl::matmul(pd);
     absl::StatusOr<Buffer> packed = AllocateHost(weights.get_size());
     if (!packed.ok()) throw dnnl::error(dnnl_out_of_memory, "no memory for packed weights");
     packed_ = *std::move(packed);
@@ -49,30 +48,22 @@ class DnnlPackedGemm : public PackedGemm {
 
   void Run(TensorView a, TensorView out, ThreadPool& pool,
            std::vector<Scratch>& scratch) const override {
-    const size_t which = a.rows >= kTileRows[1] * pool.threads() ? 1 : 0;
-    const int64_t rows = kTileRows[which];
-    pool.ParallelFor((a.rows + rows - 1) / rows, [&](int64_t task, int thread) {
+    pool.ParallelFor((a.rows + kTileRows - 1) / kTileRows, [&](int64_t task, int thread) {
       KeepDnnlOnThisThread();
-      const int64_t begin = task * rows;
-      const int64_t count = std::min(rows, a.rows - begin);
-      RunTile(tiles_[which], a.Rows(begin, count), out.Rows(begin, count), scratch[thread]);
+      const int64_t begin = task * kTileRows;
+      const int64_t count = std::min(kTileRows, a.rows - begin);
+      RunTile(a.Rows(begin, count), out.Rows(begin, count), scratch[thread]);
     });
   }
 
  private:
-  struct Tile {
-    memory::desc src;
-    memory::desc dst;
-    memory::desc scratchpad;
-    dnnl::matmul primitive;
-  };
-
-  void RunTile(const Tile& tile, TensorView a, TensorView out, Scratch& scratch) const {
-    const size_t src_bytes = RoundUp(tile.src.get_size());
-    const size_t dst_bytes = RoundUp(tile.dst.get_size());
+  void RunTile(TensorView a, TensorView out, Scratch& scratch) const {
+    const size_t src_bytes = RoundUp(src_.get_size());
+    const size_t dst_bytes = RoundUp(dst_.get_size());
     auto* work =
-        static_cast<std::byte*>(scratch.Bytes(src_bytes + dst_bytes + tile.scratchpad.get_size()));
-    std::memset(work, 0, src_bytes);  // rows past the last are zeros
+        static_cast<std::byte*>(scratch.Bytes(src_bytes + dst_bytes + scratchpad_.get_size()));
+    const size_t row_bytes = k_ * DTypeBytes(dtype_);
+    std::memset(work + a.rows * row_bytes, 0, (kTileRows - a.rows) * row_bytes);
     for (int64_t i = 0; i < a.rows; ++i) {
       const float* from = a.data + i * a.stride;
       if (dtype_ == DType::kBF16) {
@@ -81,15 +72,14 @@ class DnnlPackedGemm : public PackedGemm {
         std::copy_n(from, k_, reinterpret_cast<float*>(work) + i * k_);
       }
     }
-    const bool direct = a.rows == tile.dst.dims()[0] && out.stride == n_;
+    const bool direct = a.rows == kTileRows && out.stride == n_;
     float* result = direct ? out.data : reinterpret_cast<float*>(work + src_bytes);
     dnnl::stream stream(engine_);
-    tile.primitive.execute(
-        stream,
-        {{DNNL_ARG_SRC, memory(tile.src, engine_, work)},
-         {DNNL_ARG_WEIGHTS, weights_},
-         {DNNL_ARG_DST, memory(tile.dst, engine_, result)},
-         {DNNL_ARG_SCRATCHPAD, memory(tile.scratchpad, engine_, work + src_bytes + dst_bytes)}});
+    product_.execute(stream, {{DNNL_ARG_SRC, memory(src_, engine_, work)},
+                              {DNNL_ARG_WEIGHTS, weights_},
+                              {DNNL_ARG_DST, memory(dst_, engine_, result)},
+                              {DNNL_ARG_SCRATCHPAD,
+                               memory(scratchpad_, engine_, work + src_bytes + dst_bytes)}});
     stream.wait();
     if (direct) return;
     for (int64_t i = 0; i < out.rows; ++i)
@@ -100,7 +90,8 @@ class DnnlPackedGemm : public PackedGemm {
   int64_t k_;
   DType dtype_;
   dnnl::engine engine_;
-  std::array<Tile, kTileRows.size()> tiles_;
+  memory::desc src_, dst_, scratchpad_;
+  dnnl::matmul product_;
   Buffer packed_;
   memory weights_;
 };

@@ -88,10 +88,14 @@ Matrix InPieces(Ops& ops, Operation operation, const Matrix& a, const Weight& w,
   return out;
 }
 
+struct Shape {
+  int64_t n, k;
+};
+
 TEST(MatMul, ARowDependsNeitherOnTheOthersNorOnTheirNumber) {
   for (const DType dtype : {DType::kF32, DType::kBF16}) {
-    for (const int64_t k : {203, 576, 1536}) {
-      const Matrix w = Random(192, k, 5), a = Random(300, k, 6);
+    for (const auto& [n, k] : {Shape{77, 203}, Shape{768, 576}, Shape{576, 1536}}) {
+      const Matrix w = Random(n, k, 5), a = Random(300, k, 6);
       ForEachCpu([&](Ops& cpu) {
         const auto weight = Load(cpu, w, dtype);
         const Matrix alone = InPieces(cpu, kPrefill, a, *weight, 1);

@@ -1,11 +1,12 @@
-#include "engine/cpu_count.h"
+#include "engine/machine.h"
 
 #include <sched.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
 #include <cstdlib>
+#include <fstream>
 #include <limits>
 #include <string>
 
@@ -13,7 +14,7 @@ namespace skipserve {
 namespace {
 
 // cgroup v2: "QUOTA PERIOD" in microseconds, or "max PERIOD". v1 has the two in files of their own.
-double CgroupLimit() {
+double CgroupCpus() {
   std::string quota;
   double period = 0;
   std::ifstream v2("/sys/fs/cgroup/cpu.max");
@@ -27,15 +28,31 @@ double CgroupLimit() {
   return value / period;
 }
 
+// "max", or bytes; v1 writes a number near 2^63 where there is no limit.
+double CgroupMemory() {
+  std::string limit;
+  std::ifstream v2("/sys/fs/cgroup/memory.max");
+  if (!(v2 >> limit)) {
+    std::ifstream("/sys/fs/cgroup/memory/memory.limit_in_bytes") >> limit;
+  }
+  const double value = std::strtod(limit.c_str(), nullptr);
+  return value > 0 ? value : std::numeric_limits<double>::infinity();
+}
+
 }  // namespace
 
 int AvailableCpus() {
   cpu_set_t set;
   CPU_ZERO(&set);
   int cpus = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
-  const double limit = CgroupLimit();
+  const double limit = CgroupCpus();
   if (limit < cpus) cpus = static_cast<int>(std::ceil(limit));
   return std::max(1, cpus);
+}
+
+int64_t AvailableMemory() {
+  const double memory = double(sysconf(_SC_PHYS_PAGES)) * double(sysconf(_SC_PAGESIZE));
+  return static_cast<int64_t>(std::min(memory, CgroupMemory()));
 }
 
 }  // namespace skipserve

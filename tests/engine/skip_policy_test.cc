@@ -252,7 +252,7 @@ TEST(ReadySettingsTest, SmolLm2HasThreeMeasuredLevels) {
       Config("llama", "Smollm2 135M 8k Lc100K Mix1 Ep2", 30, 576, 1536, 9, 3, 8192);
   ExpectSound(smol);
   const SkipSettings s = ReadySettings(smol);
-  EXPECT_EQ(s.default_level, "balanced");
+  EXPECT_EQ(s.default_level, "gentle");
   ASSERT_EQ(s.levels.size(), 3u);
   const SkipPolicy& p = *s.Find("balanced");
   EXPECT_EQ(p.start, 12);

@@ -21,6 +21,7 @@ std::string RateText(double rate) { return rate > 0 ? FormatRate(rate) : "-"; }
 const std::vector<Line>& Lines() {
   static const auto* const lines = new std::vector<Line>{
       {"prompt tokens", [](const Report& r) { return FormatCount(r.prompt_tokens); }},
+      {"  from the cache", [](const Report& r) { return FormatCount(r.cached_tokens); }},
       {"skip level", LevelText},
       {"token-layers skipped",
        [](const Report& r) {
@@ -28,6 +29,7 @@ const std::vector<Line>& Lines() {
        }},
       {"  attention", [](const Report& r) { return FormatPercent(r.attention_skip_ratio); }},
       {"  FFN", [](const Report& r) { return FormatPercent(r.ffn_skip_ratio); }},
+      {"  KV", [](const Report& r) { return FormatPercent(r.kv_skip_ratio); }},
       {"prefill work skipped", [](const Report& r) { return FormatPercent(r.skip_ratio); }},
       {"FLOP bound", [](const Report& r) { return absl::StrFormat("%.2fx", r.flop_bound); }},
       {"KV tokens cached",
@@ -36,11 +38,14 @@ const std::vector<Line>& Lines() {
          return absl::StrCat(FormatCount(r.kv_token_layers), " (", FormatPercent(share), ")");
        }},
       {"queue", [](const Report& r) { return FormatElapsed(r.queue); }},
-      {"prefill, trunk", [](const Report& r) { return FormatElapsed(r.trunk); }},
-      {"prefill, skipping", [](const Report& r) { return FormatElapsed(r.skipping); }},
+      {"prefill", [](const Report& r) { return FormatElapsed(r.prefill); }},
+      {"  trunk", [](const Report& r) { return FormatElapsed(r.trunk); }},
+      {"  skipping", [](const Report& r) { return FormatElapsed(r.skipping); }},
       {"TTFT", [](const Report& r) { return FormatElapsed(r.ttft); }},
       {"new tokens", [](const Report& r) { return FormatCount(r.completion_tokens); }},
       {"tokens per second", [](const Report& r) { return RateText(DecodeRate(r)); }},
+      {"between two, mean", [](const Report& r) { return FormatElapsed(r.inter_token_mean); }},
+      {"between two, longest", [](const Report& r) { return FormatElapsed(r.inter_token_max); }},
       {"total", [](const Report& r) { return FormatElapsed(r.total); }},
   };
   return *lines;

@@ -33,9 +33,9 @@ TEST(TerminalTest, TableAlignsAndWraps) {
   table.AddRow({"TTFT", "12.00 s", "3.00 s"});
   table.AddRow({"answer", "the quick brown fox", "naïve"});
   EXPECT_EQ(table.ToString(6 + 2 * 2 + 2 * 10),
-            "        off         auto\n"
+            "              off    auto\n"
             "-------------------------\n"
-            "TTFT     12.00 s   3.00 s\n"
+            "TTFT      12.00 s  3.00 s\n"
             "answer  the quick  naïve\n"
             "        brown fox\n");
 }
@@ -61,7 +61,10 @@ Report SomeReport() {
   report.token_layers = 7654 * 30;
   report.kv_token_layers = 7654 * 15;
   report.ttft = absl::Seconds(2);
+  report.prefill = absl::Milliseconds(1900);
+  report.cached_tokens = 512;
   report.inter_token_mean = absl::Milliseconds(10);
+  report.inter_token_max = absl::Milliseconds(70);
   return report;
 }
 
@@ -70,6 +73,11 @@ TEST(ReportTextTest, SaysWhatWasSkippedAndWhatItCost) {
   for (const char* part :
        {"7,654", "balanced", "50.0 %", "2.22x", "114,810 (50.0 %)", "2.00 s", "100"}) {
     EXPECT_THAT(text, HasSubstr(part));
+  }
+  for (const char* line : {"  from the cache      512\n", "  KV                  50.0 %\n",
+                           "prefill               1.90 s\n", "between two, mean     10.0 ms\n",
+                           "between two, longest  70.0 ms\n"}) {
+    EXPECT_THAT(text, HasSubstr(line));
   }
   Report dense = SomeReport();
   dense.skip_level = "off";

@@ -72,7 +72,7 @@ int CalibrateModel(const CalibrateJob& job, const ToolIo& io) {
   progress.Clear();
   if (!said.ok()) return Complain(io, "calibrate", said.status());
   Print(io.out, *said + "took " + FormatElapsed(absl::Now() - begin) + "\n");
-  return 0;
+  return Done(io, "calibrate");
 }
 
 }  // namespace skipserve

@@ -112,7 +112,7 @@ int Generate(const GenerateJob& job, const ToolIo& io) {
     Print(io.err, "cancelled\n");
     return kExitInterrupted;
   }
-  return status.ok() ? 0 : Complain(io, "generate", status);
+  return status.ok() ? Done(io, "generate") : Complain(io, "generate", status);
 }
 
 }  // namespace skipserve

@@ -93,7 +93,7 @@ int Inspect(const InspectJob& job, const ToolIo& io) {
     }
   }
   if (job.json) Print(io.out, DumpJson(json) + "\n");
-  return 0;
+  return Done(io, "inspect");
 }
 
 }  // namespace skipserve

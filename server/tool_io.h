@@ -25,4 +25,11 @@ inline int Complain(const ToolIo& io, absl::string_view tool, const absl::Status
   return 1;
 }
 
+// The exit status of a tool that did its work: a failure where its results are lost, as on a full
+// disk.
+inline int Done(const ToolIo& io, absl::string_view tool) {
+  if (std::ferror(io.out) == 0) return 0;
+  return Complain(io, tool, absl::DataLossError("the output could not be written"));
+}
+
 }  // namespace skipserve

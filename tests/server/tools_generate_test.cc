@@ -73,6 +73,19 @@ TEST_F(GenerateTest, ComparesDenseAndSkipping) {
   EXPECT_EQ(runs[0]["usage"]["prompt_tokens"], runs[1]["usage"]["prompt_tokens"]);
 }
 
+TEST_F(GenerateTest, AnAnswerThatCannotBeWrittenIsAFailure) {
+  std::FILE* full = std::fopen("/dev/full", "w");
+  ASSERT_NE(full, nullptr);
+  const ToolIo lost{full, io().err};
+  for (const bool json : {false, true}) {
+    job_.json = json;
+    EXPECT_EQ(Generate(job_, lost), 1);
+    EXPECT_THAT(Err(), HasSubstr("skipserve generate: the output could not be written"));
+    std::clearerr(full);
+  }
+  std::fclose(full);
+}
+
 TEST_F(GenerateTest, MistakesAreOneLineThatNamesThem) {
   const auto error = [this](const GenerateJob& job) {
     EXPECT_EQ(Generate(job, io()), 1);

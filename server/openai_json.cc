@@ -1,6 +1,5 @@
 #include "server/openai_json.h"
 
-#include <exception>
 #include <string>
 #include <utility>
 
@@ -77,7 +76,7 @@ std::optional<ApiError> ParseJsonObject(absl::string_view body, nlohmann::json* 
     if (!json.is_object()) return BadParam("", "The body must be a JSON object.");
     *out = std::move(json);
     return std::nullopt;
-  } catch (const std::exception& e) {
+  } catch (const nlohmann::json::exception& e) {
     if (field.size() > 100) field.clear();
     return ParseFailure(field, e.what());
   }

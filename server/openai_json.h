@@ -1,5 +1,5 @@
 // Reads a request body as JSON without letting its shape hurt: depth and number of values are
-// bounded before anything is allocated, and no exception leaves. Pure functions.
+// bounded before anything is allocated, and only a lack of memory is thrown. Pure functions.
 #pragma once
 
 #include <optional>

@@ -5,6 +5,7 @@ add_room_test(openai_test
   SRCS ${CMAKE_CURRENT_LIST_DIR}/openai_json_test.cc
        ${CMAKE_CURRENT_LIST_DIR}/openai_request_test.cc
        ${CMAKE_CURRENT_LIST_DIR}/openai_response_test.cc
+       ${CMAKE_CURRENT_LIST_DIR}/small_memory.cc
   DEPS server_http fake_engine)
 add_room_test(http_test
   SRCS ${CMAKE_CURRENT_LIST_DIR}/http_clients_test.cc

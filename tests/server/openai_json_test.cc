@@ -1,11 +1,13 @@
 // Request bodies as JSON: what is let in, what is named in the error, and that no shape hurts.
 #include "server/openai_json.h"
 
+#include <new>
 #include <string>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "server/sse.h"
+#include "tests/server/small_memory.h"
 
 namespace skipserve {
 namespace {
@@ -61,6 +63,16 @@ TEST(OpenAiJson, DepthAndNumberOfValuesAreBounded) {
   // Brackets and commas in strings count for nothing, also behind an escaped quote.
   EXPECT_FALSE(
       Parse("{\"a\":\"\\\"" + std::string(1000, '[') + std::string(1000, ',') + "\"}", limits));
+}
+
+TEST(OpenAiJson, LackOfMemoryIsNotTheClientsMistake) {
+  const std::string body = "{\"a\":\"" + std::string(1 << 20, 'x') + "\"}";
+  nlohmann::json json;
+  {
+    const SmallMemory small(1 << 19);
+    EXPECT_THROW(ParseJsonObject(body, &json), std::bad_alloc);
+  }
+  EXPECT_FALSE(ParseJsonObject(body, &json));
 }
 
 TEST(OpenAiJson, ErrorsAreAlwaysValidJson) {

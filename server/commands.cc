@@ -2,6 +2,7 @@
 #include "server/commands.h"
 
 #include <signal.h>
+#include <unistd.h>
 
 #include <iostream>
 #include <memory>
@@ -12,24 +13,28 @@
 #include "server/interrupt.h"
 #include "server/metrics.h"
 #include "server/serve.h"
+#include "spdlog/spdlog.h"
 
 namespace skipserve {
 
 int RunServe(const Options& options) {
+  absl::Notification stop;
   Interrupt signals;
+  // Nobody is served while the model is loaded, so nobody has to be waited for.
+  signals.OnInterrupt([] {
+    spdlog::info("stopped before the model was loaded");
+    _exit(0);
+  });
   signal(SIGPIPE, SIG_IGN);  // whoever read our output may have gone; the clients have not
   Metrics metrics;
   EngineOptions engine_options = options.engine;
   engine_options.observer = &metrics;
   absl::StatusOr<std::unique_ptr<Engine>> engine = OpenEngine(engine_options);
   absl::Status status = engine.status();
-  absl::Notification stop;
+  signals.OnInterrupt([&stop] { stop.Notify(); });
   if (status.ok()) {
-    status =
-        ServeEngine(**engine, metrics, options.engine.model_path, options.serve, std::cout, [&] {
-          signals.OnInterrupt([&stop] { stop.Notify(); });
-          stop.WaitForNotification();
-        });
+    status = ServeEngine(**engine, metrics, options.engine.model_path, options.serve, std::cout,
+                         [&stop] { stop.WaitForNotification(); });
   }
   if (status.ok()) return 0;
   std::cerr << "skipserve: " << status.message() << std::endl;

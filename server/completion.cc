@@ -4,21 +4,24 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <exception>
 #include <utility>
 #include <variant>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/random/random.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
+#include "engine/status_macros.h"
 #include "server/log.h"
 #include "server/prompt.h"
+#include "server/request_limits.h"
 #include "server/status.h"
 
 namespace skipserve {
 namespace {
-
-constexpr int kMaxChoices = 128;
 
 // What the log and the metrics get to know of a call.
 struct Tally {
@@ -46,32 +49,42 @@ void CountAndLog(Metrics& metrics, const CompletionContext& context, const Tally
   nlohmann::ordered_json line = {{"event", "request"},
                                  {"id", context.id},
                                  {"endpoint", context.endpoint},
-                                 {"outcome", std::string(OutcomeLabel(tally.status))},
-                                 {"prompt_tokens", tally.prompt_tokens},
-                                 {"completion_tokens", tally.completion_tokens}};
+                                 {"outcome", std::string(OutcomeLabel(tally.status))}};
+  if (tally.prompt_tokens > 0) {
+    line["prompt_tokens"] = tally.prompt_tokens;
+    line["completion_tokens"] = tally.completion_tokens;
+  }
   if (tally.ttft != absl::InfiniteDuration()) {
     line["ttft_seconds"] = absl::ToDoubleSeconds(tally.ttft);
   }
   line["total_seconds"] = absl::ToDoubleSeconds(total);
-  line["skip_level"] = tally.skip_level;
-  line["skip_ratio"] = tally.skip_ratio;
+  if (!tally.skip_level.empty()) {
+    line["skip_level"] = tally.skip_level;
+    line["skip_ratio"] = tally.skip_ratio;
+  }
   const bool ours = OutcomeLabel(tally.status) == "error";
   // Only our own failures are explained: a client's mistake may quote its input.
   if (ours) line["error"] = std::string(tally.status.message());
   LogEvent(ours ? spdlog::level::err : spdlog::level::info, line);
 }
 
+int64_t Choices(const CompletionRequest& request) {
+  return request.n * static_cast<int64_t>(request.prompts.size());
+}
+
 class Call {
  public:
-  Call(Metrics& metrics, CompletionContext context, int n, int64_t prompt_tokens,
+  Call(Metrics& metrics, CompletionContext context, const CompletionRequest& request,
        std::shared_ptr<CompletionListener> listener)
       : metrics_(metrics),
         context_(std::move(context)),
         started_(absl::Now()),
         listener_(std::move(listener)),
-        running_(n),
-        last_token_(n, absl::InfinitePast()) {
-    tally_.prompt_tokens = prompt_tokens;
+        running_(Choices(request)),
+        last_token_(Choices(request), absl::InfinitePast()) {
+    for (const auto& prompt : request.prompts) {
+      tally_.prompt_tokens += static_cast<int64_t>(prompt.size());
+    }
   }
 
   // Every choice was accepted: what was held back goes out, in its order.
@@ -139,7 +152,7 @@ class Call {
   std::vector<Held> held_ ABSL_GUARDED_BY(mutex_);
   std::shared_ptr<CompletionListener> listener_ ABSL_GUARDED_BY(mutex_);
   Tally tally_ ABSL_GUARDED_BY(mutex_);
-  int running_ ABSL_GUARDED_BY(mutex_);
+  int64_t running_ ABSL_GUARDED_BY(mutex_);
   std::vector<absl::Time> last_token_ ABSL_GUARDED_BY(mutex_);
 };
 
@@ -154,36 +167,56 @@ class ChoiceSink : public ResponseSink {
   const int choice_;
 };
 
-absl::Status CheckCall(const Engine& engine, const GenerateRequest& request, int n) {
-  if (n < 1 || n > kMaxChoices) {
+absl::Status CheckCall(const Engine& engine, const CompletionRequest& request) {
+  if (Choices(request) < 1 || Choices(request) > kMaxChoices) {
     return absl::InvalidArgumentError(
-        absl::StrCat("n must be from 1 to ", kMaxChoices, "; it is ", n));
+        absl::StrCat("n times the number of prompts must be from 1 to ", kMaxChoices,
+                     "; these are ", request.n, " and ", request.prompts.size()));
   }
-  return CheckContext(engine.info(), static_cast<int64_t>(request.prompt.size()),
-                      request.stop.max_tokens);
+  for (const auto& prompt : request.prompts) {
+    RETURN_IF_ERROR(CheckContext(engine.info(), static_cast<int64_t>(prompt.size()),
+                                 request.generate.stop.max_tokens));
+  }
+  return absl::OkStatus();
+}
+
+// Whoever gets an error finds in `ids` what was submitted before it.
+absl::Status SubmitAll(Engine& engine, CompletionRequest request, const std::shared_ptr<Call>& call,
+                       std::vector<RequestId>& ids) {
+  SamplingParams& sampling = request.generate.sampling;
+  // OpenAI's clients may ask for a nucleus of nothing: only the best token is in it.
+  if (sampling.top_p == 0) sampling.temperature = 0, sampling.top_p = 1;
+  ids.reserve(Choices(request));
+  for (std::vector<int32_t>& prompt : request.prompts) {
+    for (int i = 0; i < request.n; ++i) {
+      GenerateRequest one = request.generate;
+      one.prompt = i + 1 < request.n ? prompt : std::move(prompt);
+      one.sampling.choice = static_cast<uint32_t>(i);
+      auto sink = std::make_shared<ChoiceSink>(call, static_cast<int>(ids.size()));
+      ASSIGN_OR_RETURN(const RequestId id, engine.Submit(std::move(one), std::move(sink)));
+      ids.push_back(id);
+    }
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<Completion>> Completion::Start(
-    Engine& engine, Metrics& metrics, GenerateRequest request, int n, CompletionContext context,
+    Engine& engine, Metrics& metrics, CompletionRequest request, CompletionContext context,
     std::shared_ptr<CompletionListener> listener) {
-  const auto prompt_tokens = static_cast<int64_t>(request.prompt.size());
-  auto call = std::make_shared<Call>(metrics, std::move(context), std::max(n, 0), prompt_tokens,
-                                     std::move(listener));
-  std::shared_ptr<Completion> completion(new Completion());
-  completion->engine_ = &engine;
-  absl::Status status = CheckCall(engine, request, n);
-  for (int choice = 0; status.ok() && choice < n; ++choice) {
-    const bool last = choice == n - 1;
-    GenerateRequest copy = last ? std::move(request) : request;
-    copy.sampling.choice = static_cast<uint32_t>(choice);
-    auto id = engine.Submit(std::move(copy), std::make_shared<ChoiceSink>(call, choice));
-    if (id.ok()) {
-      completion->ids_.push_back(*id);
-    } else {
-      status = id.status();
-    }
+  if (const absl::Status status = CheckCall(engine, request); !status.ok()) {
+    CountRefused(metrics, context, status, absl::ZeroDuration());
+    return status;
+  }
+  const std::string endpoint = context.endpoint;
+  auto call = std::make_shared<Call>(metrics, std::move(context), request, std::move(listener));
+  std::shared_ptr<Completion> completion(new Completion(engine));
+  absl::Status status;
+  try {
+    status = SubmitAll(engine, std::move(request), call, completion->ids_);
+  } catch (const std::exception& error) {
+    status = StatusFromException(error, endpoint);
   }
   if (!status.ok()) {
     call->Refuse(status);
@@ -195,7 +228,20 @@ absl::StatusOr<std::shared_ptr<Completion>> Completion::Start(
 }
 
 void Completion::Cancel() {
-  for (const RequestId id : ids_) engine_->Cancel(id);
+  for (const RequestId id : ids_) engine_.Cancel(id);
 }
+
+void CountRefused(Metrics& metrics, const CompletionContext& context, const absl::Status& status,
+                  absl::Duration total) {
+  Tally tally;
+  tally.status = status;
+  CountAndLog(metrics, context, tally, total);
+}
+
+std::string NewCallId(absl::string_view kind) {
+  return absl::StrFormat("%s-%016x", kind, absl::Uniform<uint64_t>(absl::BitGen()));
+}
+
+uint64_t NewSeed() { return absl::Uniform<uint64_t>(absl::BitGen()); }
 
 }  // namespace skipserve

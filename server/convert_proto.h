@@ -25,9 +25,6 @@ absl::StatusOr<std::vector<int32_t>> PromptFromProto(const v1::GenerateRequest& 
 absl::StatusOr<std::vector<int32_t>> PromptFromProto(const v1::TokenizeRequest& proto,
                                                      const Engine& engine);
 
-// Every id is in the vocabulary; `field` is named where one is not.
-absl::Status CheckTokenIds(absl::Span<const int32_t> ids, const char* field, int32_t vocab_size);
-
 absl::StatusOr<SkipPolicy> PolicyFromProto(const v1::SkipPolicy& proto, int32_t layers);
 void PolicyToProto(const SkipPolicy& policy, v1::SkipPolicy* proto);
 

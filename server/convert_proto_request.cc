@@ -1,7 +1,6 @@
 // From the wire; see convert_proto.h.
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <string>
 #include <utility>
 
@@ -10,17 +9,10 @@
 #include "engine/status_macros.h"
 #include "server/convert_proto.h"
 #include "server/prompt.h"
+#include "server/request_limits.h"
 
 namespace skipserve {
 namespace {
-
-constexpr int kMaxChoices = 128;
-constexpr int kMaxLogprobs = 20;
-constexpr size_t kMaxTokenRules = 4096;
-constexpr size_t kMaxStops = 16;
-constexpr size_t kMaxStopBytes = 1024;
-constexpr size_t kMaxUserBytes = 256;
-constexpr int64_t kMaxTokens = std::numeric_limits<int32_t>::max();
 
 absl::Status Bad(absl::string_view field, absl::string_view what) {
   return absl::InvalidArgumentError(absl::StrCat(field, " ", what));
@@ -49,8 +41,8 @@ absl::StatusOr<SamplingParams> SamplingFromProto(const v1::Sampling& proto, int3
   out.frequency_penalty = proto.frequency_penalty();
   out.seed = proto.seed();
   RETURN_IF_ERROR(CheckRange("sampling.temperature", out.temperature, 0.f, 2.f));
-  RETURN_IF_ERROR(CheckRange<int64_t>("sampling.top_k", out.top_k, 0, kMaxTokens));
-  RETURN_IF_ERROR(CheckAboveZero("sampling.top_p", out.top_p, 1));
+  RETURN_IF_ERROR(CheckRange<int64_t>("sampling.top_k", out.top_k, 0, kMaxCount));
+  RETURN_IF_ERROR(CheckRange("sampling.top_p", out.top_p, 0.f, 1.f));
   RETURN_IF_ERROR(CheckRange("sampling.min_p", out.min_p, 0.f, 1.f));
   RETURN_IF_ERROR(CheckAboveZero("sampling.repetition_penalty", out.repetition_penalty, 100));
   RETURN_IF_ERROR(CheckRange("sampling.presence_penalty", out.presence_penalty, -2.f, 2.f));
@@ -71,12 +63,12 @@ absl::StatusOr<SamplingParams> SamplingFromProto(const v1::Sampling& proto, int3
 absl::StatusOr<StopRules> StopFromProto(const v1::StopRules& proto, int32_t vocab_size) {
   StopRules out;
   if (proto.has_max_tokens()) {
-    RETURN_IF_ERROR(CheckRange<int64_t>("stop.max_tokens", proto.max_tokens(), 1, kMaxTokens));
+    RETURN_IF_ERROR(CheckRange<int64_t>("stop.max_tokens", proto.max_tokens(), 1, kMaxCount));
     out.max_tokens = proto.max_tokens();
   }
   out.min_tokens = proto.min_tokens();
   RETURN_IF_ERROR(CheckRange<int64_t>("stop.min_tokens", out.min_tokens, 0,
-                                      out.max_tokens > 0 ? out.max_tokens : kMaxTokens));
+                                      out.max_tokens > 0 ? out.max_tokens : kMaxCount));
   out.ignore_eos = proto.ignore_eos();
   if (proto.strings().size() > static_cast<int>(kMaxStops)) {
     return Bad("stop.strings", absl::StrCat("has more than ", kMaxStops, " entries"));
@@ -125,7 +117,8 @@ absl::StatusOr<SkipRequest> SkipFromProto(const v1::Skip& proto, const ModelInfo
   return out;
 }
 
-absl::StatusOr<std::vector<int32_t>> FromChat(const v1::Chat& chat, const Engine& engine) {
+absl::StatusOr<std::vector<int32_t>> FromChat(const v1::Chat& chat, const Engine& engine,
+                                              PromptUse use) {
   if (chat.messages().empty()) return Bad("chat.messages", "must not be empty");
   std::vector<ChatMessage> messages;
   for (int i = 0; i < chat.messages_size(); ++i) {
@@ -135,7 +128,7 @@ absl::StatusOr<std::vector<int32_t>> FromChat(const v1::Chat& chat, const Engine
     }
     messages.push_back({message.role(), message.content()});
   }
-  absl::StatusOr<std::vector<int32_t>> ids = PromptFromChat(engine, messages);
+  absl::StatusOr<std::vector<int32_t>> ids = PromptFromChat(engine, messages, use);
   if (!ids.ok()) return Bad("chat:", ids.status().message());
   return ids;
 }
@@ -172,13 +165,14 @@ absl::StatusOr<std::vector<int32_t>> PromptFromProto(const v1::GenerateRequest& 
                                                      const Engine& engine) {
   switch (proto.prompt_case()) {
     case v1::GenerateRequest::kText:
-      return PromptFromText(engine, proto.text());
+      return PromptFromText(engine, proto.text(), PromptUse::kRead);
     case v1::GenerateRequest::kChat:
-      return FromChat(proto.chat(), engine);
-    case v1::GenerateRequest::kTokenIds:
-      RETURN_IF_ERROR(
-          CheckTokenIds(proto.token_ids().ids(), "token_ids.ids", engine.info().config.vocab_size));
-      return PromptFromIds(engine, proto.token_ids().ids());
+      return FromChat(proto.chat(), engine, PromptUse::kRead);
+    case v1::GenerateRequest::kTokenIds: {
+      const auto& ids = proto.token_ids().ids();
+      RETURN_IF_ERROR(CheckTokenIds(ids, "token_ids.ids", engine.info().config.vocab_size));
+      return std::vector<int32_t>(ids.begin(), ids.end());
+    }
     case v1::GenerateRequest::PROMPT_NOT_SET:
       break;
   }
@@ -190,23 +184,14 @@ absl::StatusOr<std::vector<int32_t>> PromptFromProto(const v1::TokenizeRequest& 
   switch (proto.prompt_case()) {
     case v1::TokenizeRequest::kText:
       if (proto.plain()) return engine.tokenizer().Encode(proto.text(), /*allow_special=*/false);
-      return PromptFromText(engine, proto.text());
+      return PromptFromText(engine, proto.text(), PromptUse::kCount);
     case v1::TokenizeRequest::kChat:
       if (proto.plain()) return Bad("plain", "goes with text only");
-      return FromChat(proto.chat(), engine);
+      return FromChat(proto.chat(), engine, PromptUse::kCount);
     case v1::TokenizeRequest::PROMPT_NOT_SET:
       break;
   }
   return Bad("prompt", "is missing: set text or chat");
-}
-
-absl::Status CheckTokenIds(absl::Span<const int32_t> ids, const char* field, int32_t vocab_size) {
-  for (size_t i = 0; i < ids.size(); ++i) {
-    if (ids[i] >= 0 && ids[i] < vocab_size) continue;
-    return Bad(field, absl::StrCat("has the token id ", ids[i], " at position ", i,
-                                   ", which is not in the vocabulary of ", vocab_size));
-  }
-  return absl::OkStatus();
 }
 
 }  // namespace skipserve

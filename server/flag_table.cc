@@ -1,6 +1,8 @@
 // Every flag of every command.
 #include "server/flag_table.h"
 
+#include <cmath>
+
 #include "server/flags.h"
 
 namespace skipserve {
@@ -63,6 +65,8 @@ std::vector<Flag> MakeTable() {
            "New tokens of an answer where a request does not say.", kCounts),
       Bind(kServe, "Requests", "drain-seconds", FIELD(serve.drain_seconds),
            "What running answers get to end in when the server is told to stop.", {0, 86400}),
+      Bind(kServe, "Requests", "stop-seconds", FIELD(serve.stop_seconds),
+           "What ended answers then get to reach slow readers in.", {0, 86400}),
       Bind(kServe, "Addresses", "host", FIELD(serve.host),
            "Where to listen; 0.0.0.0 for all of the machine's addresses, as in a container."),
       Bind(kServe, "Addresses", "grpc-port", FIELD(serve.grpc_port), "0: a free one, printed.",
@@ -98,8 +102,6 @@ std::vector<Flag> MakeTable() {
            "For a client to take 64 KiB.", kSeconds),
       Bind(kServe, "Limits", "http-heartbeat-seconds", FIELD(serve.http.heartbeat),
            "A silent stream gets a comment this often.", kSeconds),
-      Bind(kServe, "Limits", "http-stop-seconds", FIELD(serve.http.stop_timeout),
-           "For replies under way, once the engine has stopped.", kSeconds),
       Bind(kGenerate, "Question", "file", FIELD(generate.question.document_path),
            "A document to read; - is standard input."),
       Bind(kGenerate, "Question", "prompt", FIELD(generate.question.prompt),
@@ -173,7 +175,19 @@ std::vector<Flag> MakeTable() {
 
 #undef FIELD
 
+// Without an exponent where there is no need for one.
+std::string Bound(double bound) {
+  return std::abs(bound) < 1e15 && bound == std::trunc(bound)
+             ? absl::StrCat(static_cast<int64_t>(bound))
+             : absl::StrCat(bound);
+}
+
 }  // namespace
+
+std::string KindText(bool whole, Range range) {
+  return absl::StrCat(whole ? "a whole number" : "a number", " from ", Bound(range.min), " to ",
+                      Bound(range.max));
+}
 
 const std::vector<Flag>& FlagTable() {
   static const auto* const table = new std::vector<Flag>(MakeTable());

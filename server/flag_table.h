@@ -39,20 +39,21 @@ struct Range {
   double max = 1e18;
 };
 
+// "a whole number from 0 to 65535"
+std::string KindText(bool whole, Range range);
+
 template <typename T>
 absl::Status ReadValue(absl::string_view text, Range range, T* out) {
+  constexpr bool number = std::is_arithmetic_v<T> && !std::is_same_v<T, bool>;
   std::string error;
   T value{};
-  if (!absl::ParseFlag(text, &value, &error)) {
-    return absl::InvalidArgumentError(error.empty() ? "is not a value of its kind" : error);
+  bool good = absl::ParseFlag(text, &value, &error);
+  if constexpr (number) {
+    const auto size = static_cast<double>(value);
+    good = good && size >= range.min && size <= range.max;  // not so for NaN
+    error = absl::StrCat("is not ", KindText(std::is_integral_v<T>, range));
   }
-  if constexpr (std::is_arithmetic_v<T> && !std::is_same_v<T, bool>) {
-    const auto number = static_cast<double>(value);
-    if (!(number >= range.min && number <= range.max)) {  // NaN too
-      return absl::InvalidArgumentError(
-          absl::StrCat("must be from ", range.min, " to ", range.max));
-    }
-  }
+  if (!good) return absl::InvalidArgumentError(error.empty() ? "is not true or false" : error);
   *out = std::move(value);
   return absl::OkStatus();
 }

@@ -112,8 +112,13 @@ absl::StatusOr<std::string> AsText(const nlohmann::json& value) {
 absl::Status ReadConfig(Command command, const std::string& path, Options* options) {
   std::ifstream file(path);
   if (!file) return Usage("--config: cannot read ", path);
-  const nlohmann::json json = nlohmann::json::parse(file, nullptr, /*allow_exceptions=*/false,
-                                                    /*ignore_comments=*/true);
+  nlohmann::json json;
+  try {
+    json = nlohmann::json::parse(file, nullptr, /*allow_exceptions=*/true,
+                                 /*ignore_comments=*/true);
+  } catch (const nlohmann::json::exception& error) {  // it says the line and what is wrong there
+    return Usage("--config: ", path, " is not valid JSON: ", error.what());
+  }
   if (!json.is_object()) return Usage("--config: ", path, " is not a JSON object");
   std::set<const Flag*> seen;
   for (const auto& [key, value] : json.items()) {

@@ -6,6 +6,7 @@
 
 #include "absl/time/clock.h"
 #include "server/convert_proto.h"
+#include "server/grpc_messages.h"
 #include "server/status.h"
 
 namespace skipserve {
@@ -13,15 +14,19 @@ namespace {
 
 // Well below the 4 MiB that clients take by default, with 20 log-probabilities each.
 constexpr int kMaxTokensPerMessage = 64;
+// A client gives up at its deadline by its own clock, which may be a little ahead of ours.
+constexpr absl::Duration kClocksDiffer = absl::Milliseconds(100);
 
 }  // namespace
 
-GenerateStream::GenerateStream(std::string request_id, absl::Time deadline)
-    : request_id_(std::move(request_id)), deadline_(deadline) {}
+GenerateStream::GenerateStream(std::string request_id, absl::Time deadline,
+                               std::function<void()> on_done)
+    : request_id_(std::move(request_id)), deadline_(deadline), on_done_(std::move(on_done)) {}
 
-std::shared_ptr<GenerateStream> GenerateStream::Create(std::string request_id,
-                                                       absl::Time deadline) {
-  std::shared_ptr<GenerateStream> stream(new GenerateStream(std::move(request_id), deadline));
+std::shared_ptr<GenerateStream> GenerateStream::Create(std::string request_id, absl::Time deadline,
+                                                       std::function<void()> on_done) {
+  std::shared_ptr<GenerateStream> stream(
+      new GenerateStream(std::move(request_id), deadline, std::move(on_done)));
   stream->self_ = stream;
   return stream;
 }
@@ -50,8 +55,7 @@ void GenerateStream::Started(absl::StatusOr<std::shared_ptr<Completion>> complet
 void GenerateStream::OnToken(int choice, TokenEvent event) {
   absl::MutexLock lock(&mutex_);
   // Behind a slow reader, tokens join the message that waits.
-  const size_t in_flight = writing_ ? 1 : 0;
-  const bool joins = queue_.size() > in_flight && queue_.back().has_chunk() &&
+  const bool joins = !queue_.empty() && queue_.back().has_chunk() &&
                      queue_.back().chunk().choice() == choice &&
                      queue_.back().chunk().token_ids_size() < kMaxTokensPerMessage;
   v1::TokenChunk* chunk = (joins ? queue_.back() : Push()).mutable_chunk();
@@ -76,14 +80,13 @@ void GenerateStream::OnFinish(int choice, FinishEvent event) {
 void GenerateStream::OnWriteDone(bool ok) {
   absl::MutexLock lock(&mutex_);
   writing_ = false;
-  queue_.pop_front();
   if (!ok) queue_.clear();  // the client is gone; OnCancel ends the work
   Pump();
 }
 
 void GenerateStream::OnCancel() {
   // The engine keeps the deadline itself, and says so.
-  if (absl::Now() >= deadline_) return;
+  if (absl::Now() >= deadline_ - kClocksDiffer) return;
   std::shared_ptr<Completion> completion;
   {
     absl::MutexLock lock(&mutex_);
@@ -93,7 +96,10 @@ void GenerateStream::OnCancel() {
   if (completion != nullptr) completion->Cancel();
 }
 
-void GenerateStream::OnDone() { self_.reset(); }
+void GenerateStream::OnDone() {
+  on_done_();
+  self_.reset();
+}
 
 v1::GenerateResponse& GenerateStream::Push() {
   v1::GenerateResponse& message = queue_.emplace_back();
@@ -105,7 +111,9 @@ void GenerateStream::Pump() {
   if (writing_ || finished_) return;
   if (!queue_.empty()) {
     writing_ = true;
-    StartWrite(&queue_.front());
+    written_ = ToBytes(queue_.front());
+    queue_.pop_front();
+    StartWrite(&written_);
   } else if (running_ == 0) {
     finished_ = true;
     Finish(ToGrpcStatus(status_));

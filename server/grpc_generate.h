@@ -3,6 +3,7 @@
 #pragma once
 
 #include <deque>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -15,11 +16,13 @@
 
 namespace skipserve {
 
-class GenerateStream final : public grpc::ServerWriteReactor<v1::GenerateResponse>,
+class GenerateStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
                              public CompletionListener {
  public:
-  // Lives until gRPC is done with the call, and as long as the engine knows of it.
-  static std::shared_ptr<GenerateStream> Create(std::string request_id, absl::Time deadline);
+  // Lives until gRPC is done with the call, when it calls `on_done`, and as long as the engine
+  // knows of it.
+  static std::shared_ptr<GenerateStream> Create(std::string request_id, absl::Time deadline,
+                                                std::function<void()> on_done);
 
   // What Completion::Start said: cancelled with the call from now on, or the call ends with the
   // error.
@@ -35,18 +38,19 @@ class GenerateStream final : public grpc::ServerWriteReactor<v1::GenerateRespons
   void OnDone() override;
 
  private:
-  GenerateStream(std::string request_id, absl::Time deadline);
+  GenerateStream(std::string request_id, absl::Time deadline, std::function<void()> on_done);
   v1::GenerateResponse& Push() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Writes the next message, or ends the call after the last.
   void Pump() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const std::string request_id_;
   const absl::Time deadline_;
+  const std::function<void()> on_done_;
   std::shared_ptr<GenerateStream> self_;  // until OnDone
 
   absl::Mutex mutex_;
-  std::deque<v1::GenerateResponse> queue_
-      ABSL_GUARDED_BY(mutex_);  // the first may be being written
+  std::deque<v1::GenerateResponse> queue_ ABSL_GUARDED_BY(mutex_);
+  grpc::ByteBuffer written_ ABSL_GUARDED_BY(mutex_);  // what gRPC is writing
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;
   bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;

@@ -3,14 +3,15 @@
 
 #include <utility>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "google/protobuf/stubs/logging.h"
 #include "grpc/support/log.h"
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
 #include "grpcpp/grpcpp.h"
 #include "grpcpp/health_check_service_interface.h"
 #include "server/grpc_service.h"
+#include "server/host_port.h"
 #include "spdlog/spdlog.h"
 
 namespace skipserve {
@@ -22,9 +23,10 @@ void LogForGrpc(gpr_log_func_args* args) {
   spdlog::debug("grpc: {} ({}:{})", args->message, args->file, args->line);
 }
 
-std::string Address(const std::string& host, uint16_t port) {
-  const bool v6 = absl::StrContains(host, ':') && !absl::StartsWith(host, "[");
-  return v6 ? absl::StrCat("[", host, "]:", port) : absl::StrCat(host, ":", port);
+// Of bytes that are no message, which their sender is told, and which are no trouble of ours.
+void LogForProtobuf(google::protobuf::LogLevel /*level*/, const char* file, int line,
+                    const std::string& message) {
+  spdlog::debug("protobuf: {} ({}:{})", message, file, line);
 }
 
 void Configure(const GrpcOptions& options, grpc::ServerBuilder& builder) {
@@ -47,7 +49,7 @@ void Configure(const GrpcOptions& options, grpc::ServerBuilder& builder) {
 class GrpcServer::Impl {
  public:
   Impl(Engine& engine, Metrics& metrics, const GrpcOptions& options)
-      : service(engine, metrics, options.served_name, options.worker_threads) {}
+      : service(engine, metrics, options) {}
 
   GrpcService service;
   std::unique_ptr<grpc::Server> server;
@@ -60,10 +62,11 @@ GrpcServer::~GrpcServer() { Stop(absl::ZeroDuration()); }
 absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(Engine& engine, Metrics& metrics,
                                                               const GrpcOptions& options) {
   gpr_set_log_function(LogForGrpc);
+  google::protobuf::SetLogHandler(LogForProtobuf);
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   auto impl = std::make_unique<Impl>(engine, metrics, options);
-  const std::string address = Address(options.host, options.port);
+  const std::string address = HostPort(options.host, options.port);
   grpc::ServerBuilder builder;
   Configure(options, builder);
   builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &impl->port);
@@ -88,7 +91,9 @@ void GrpcServer::SetServing(bool serving) {
 
 void GrpcServer::Stop(absl::Duration grace) {
   if (impl_->server == nullptr) return;
-  impl_->server->Shutdown(absl::ToChronoTime(absl::Now() + grace));
+  // Shutdown alone would wait for watchers of our health too, who never leave by themselves.
+  impl_->service.AwaitIdle(grace);
+  impl_->server->Shutdown(absl::ToChronoTime(absl::Now()));
   impl_->server->Wait();
   impl_->server.reset();
 }

@@ -17,6 +17,7 @@ struct GrpcOptions {
   std::string host = "127.0.0.1";  // a name or an address
   uint16_t port = 0;               // 0: a free one; port() tells
   std::string served_name;         // the model's name for clients
+  std::string model_path;          // its last part is accepted as a name too
   int worker_threads = 2;          // for tokenizing
   int max_message_mb = 64;         // a prompt of a million tokens takes 5 as text
 };
@@ -34,8 +35,9 @@ class GrpcServer {
   // affected.
   void SetServing(bool serving);
 
-  // Takes no more calls, gives those under way `grace` (drain the engine first, so that they can
-  // end), then cancels them. Returns when none is left.
+  // Gives calls of skipserve.v1 `grace` to end (drain the engine first, so that they can, and no
+  // new ones begin), then cancels what is left, watches of the health too. Returns when none is
+  // left.
   void Stop(absl::Duration grace);
 
  private:

@@ -3,18 +3,21 @@
 
 #include <boost/asio/post.hpp>
 #include <chrono>
+#include <exception>
 #include <memory>
+#include <string>
 #include <utility>
+#include <vector>
 
-#include "absl/random/random.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "engine/status_macros.h"
 #include "server/completion.h"
 #include "server/convert_proto.h"
 #include "server/grpc_generate.h"
-#include "server/log.h"
+#include "server/grpc_messages.h"
+#include "server/model_name.h"
+#include "server/prompt.h"
 #include "server/status.h"
 
 namespace skipserve {
@@ -28,102 +31,133 @@ absl::Time Deadline(const grpc::CallbackServerContext& context) {
   return absl::FromChrono(deadline);
 }
 
-struct ReadCall {
-  GenerateRequest request;
-  int n = 1;
-};
+// What it throws becomes the call's end.
+template <typename T>
+absl::StatusOr<T> Guarded(const std::function<absl::StatusOr<T>()>& work) {
+  try {
+    return work();
+  } catch (const std::exception& error) {
+    return StatusFromException(error, kEndpoint);
+  }
+}
 
-absl::StatusOr<ReadCall> Read(const v1::GenerateRequest& proto, const Engine& engine,
-                              const std::string& served_name, absl::Time deadline) {
-  if (!proto.model().empty() && proto.model() != "default" && proto.model() != served_name) {
+absl::StatusOr<CompletionRequest> ReadCall(const grpc::ByteBuffer& bytes, const Engine& engine,
+                                           const GrpcOptions& options, absl::Time deadline) {
+  ASSIGN_OR_RETURN(const auto proto, FromBytes<v1::GenerateRequest>(bytes));
+  if (!MeansModel(proto.model(), options.served_name, options.model_path)) {
     return absl::NotFoundError(
-        absl::StrCat("model: there is only '", served_name, "' (or 'default') here"));
+        absl::StrCat("model: there is only '", options.served_name, "' (or 'default') here"));
   }
-  ReadCall call;
+  CompletionRequest call;
   ASSIGN_OR_RETURN(call.n, ChoicesFromProto(proto));
-  ASSIGN_OR_RETURN(call.request, RequestFromProto(proto, engine.info()));
-  ASSIGN_OR_RETURN(call.request.prompt, PromptFromProto(proto, engine));
-  if (!proto.sampling().has_seed()) {
-    call.request.sampling.seed = absl::Uniform<uint64_t>(absl::BitGen());
-  }
-  call.request.deadline = deadline;
+  ASSIGN_OR_RETURN(call.generate, RequestFromProto(proto, engine.info()));
+  ASSIGN_OR_RETURN(call.prompts.emplace_back(), PromptFromProto(proto, engine));
+  if (!proto.sampling().has_seed()) call.generate.sampling.seed = NewSeed();
+  call.generate.deadline = deadline;
   return call;
 }
 
-// A call that never became a Completion.
-void CountRefused(Metrics& metrics, const std::string& id, const absl::Status& status) {
-  metrics.CallEnded(kEndpoint, status, absl::ZeroDuration());
-  LogEvent(spdlog::level::info, {{"event", "request"},
-                                 {"id", id},
-                                 {"endpoint", kEndpoint},
-                                 {"outcome", std::string(OutcomeLabel(status))}});
-}
+// gRPC's default reactor, but one that tells when it is done.
+class UnaryCall final : public grpc::ServerUnaryReactor {
+ public:
+  explicit UnaryCall(std::function<void()> on_done) : on_done_(std::move(on_done)) {}
+  void OnDone() override {
+    on_done_();
+    delete this;
+  }
+
+ private:
+  const std::function<void()> on_done_;
+};
 
 }  // namespace
 
-GrpcService::GrpcService(Engine& engine, Metrics& metrics, std::string served_name, int workers)
+GrpcService::GrpcService(Engine& engine, Metrics& metrics, const GrpcOptions& options)
     : engine_(engine),
       metrics_(metrics),
-      served_name_(std::move(served_name)),
-      workers_(static_cast<size_t>(workers)) {}
+      options_(options),
+      workers_(static_cast<size_t>(options.worker_threads)) {}
 
-grpc::ServerWriteReactor<v1::GenerateResponse>* GrpcService::Generate(
-    grpc::CallbackServerContext* context, const v1::GenerateRequest* request) {
+std::function<void()> GrpcService::Open() {
+  absl::MutexLock lock(&mutex_);
+  ++open_;
+  return [this] {
+    absl::MutexLock lock(&mutex_);
+    --open_;
+  };
+}
+
+bool GrpcService::AwaitIdle(absl::Duration timeout) {
+  absl::MutexLock lock(&mutex_);
+  const auto idle = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return open_ == 0; };
+  return mutex_.AwaitWithTimeout(absl::Condition(&idle), timeout);
+}
+
+grpc::ServerWriteReactor<grpc::ByteBuffer>* GrpcService::Generate(
+    grpc::CallbackServerContext* context, const grpc::ByteBuffer* request) {
+  const absl::Time begun = absl::Now();
   const absl::Time deadline = Deadline(*context);
-  std::string id = absl::StrFormat("gen-%016x", absl::Uniform<uint64_t>(absl::BitGen()));
-  std::shared_ptr<GenerateStream> stream = GenerateStream::Create(id, deadline);
+  CompletionContext about{NewCallId("gen"), kEndpoint};
+  std::shared_ptr<GenerateStream> stream = GenerateStream::Create(about.id, deadline, Open());
   // gRPC keeps `request` until the stream ends, which it does not before Started.
-  boost::asio::post(workers_, [this, request, deadline, stream, id = std::move(id)] {
-    absl::StatusOr<ReadCall> call = Read(*request, engine_, served_name_, deadline);
+  boost::asio::post(workers_, [this, request, begun, deadline, stream, about = std::move(about)] {
+    auto call =
+        Guarded<CompletionRequest>([&] { return ReadCall(*request, engine_, options_, deadline); });
     if (!call.ok()) {
-      CountRefused(metrics_, id, call.status());
+      CountRefused(metrics_, about, call.status(), absl::Now() - begun);
       return stream->Started(call.status());
     }
     stream->ExpectChoices(call->n);
-    stream->Started(Completion::Start(engine_, metrics_, std::move(call->request), call->n,
-                                      {id, kEndpoint}, stream));
+    stream->Started(Completion::Start(engine_, metrics_, *std::move(call), about, stream));
   });
   return stream.get();
 }
 
-grpc::ServerUnaryReactor* GrpcService::Tokenize(grpc::CallbackServerContext* context,
-                                                const v1::TokenizeRequest* request,
-                                                v1::TokenizeResponse* response) {
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  boost::asio::post(workers_, [this, request, response, reactor] {
-    const absl::StatusOr<std::vector<int32_t>> ids = PromptFromProto(*request, engine_);
-    if (ids.ok()) {
-      response->mutable_token_ids()->Assign(ids->begin(), ids->end());
-      for (const int32_t id : *ids) {
-        response->add_token_bytes(std::string(engine_.tokenizer().TokenBytes(id)));
-      }
-    }
-    reactor->Finish(ToGrpcStatus(ids.status()));
+grpc::ServerUnaryReactor* GrpcService::AnswerOnWorker(grpc::ByteBuffer* response,
+                                                      std::function<Answer()> answer) {
+  auto* reactor = new UnaryCall(Open());
+  boost::asio::post(workers_, [response, reactor, answer = std::move(answer)] {
+    Answer bytes = Guarded<grpc::ByteBuffer>(answer);
+    const grpc::Status status = ToGrpcStatus(bytes.status());
+    if (bytes.ok()) *response = *std::move(bytes);
+    reactor->Finish(status);
   });
   return reactor;
 }
 
-grpc::ServerUnaryReactor* GrpcService::Detokenize(grpc::CallbackServerContext* context,
-                                                  const v1::DetokenizeRequest* request,
-                                                  v1::DetokenizeResponse* response) {
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  boost::asio::post(workers_, [this, request, response, reactor] {
-    const absl::Status status =
-        CheckTokenIds(request->token_ids(), "token_ids", engine_.info().config.vocab_size);
-    if (status.ok()) {
-      response->set_text(
-          engine_.tokenizer().Decode(request->token_ids(), !request->show_special_tokens()));
+grpc::ServerUnaryReactor* GrpcService::Tokenize(grpc::CallbackServerContext* /*context*/,
+                                                const grpc::ByteBuffer* request,
+                                                grpc::ByteBuffer* response) {
+  return AnswerOnWorker(response, [this, request]() -> Answer {
+    ASSIGN_OR_RETURN(const auto proto, FromBytes<v1::TokenizeRequest>(*request));
+    ASSIGN_OR_RETURN(const std::vector<int32_t> ids, PromptFromProto(proto, engine_));
+    v1::TokenizeResponse tokens;
+    tokens.mutable_token_ids()->Assign(ids.begin(), ids.end());
+    for (const int32_t id : ids) {
+      tokens.add_token_bytes(std::string(engine_.tokenizer().TokenBytes(id)));
     }
-    reactor->Finish(ToGrpcStatus(status));
+    return ToBytes(tokens);
   });
-  return reactor;
+}
+
+grpc::ServerUnaryReactor* GrpcService::Detokenize(grpc::CallbackServerContext* /*context*/,
+                                                  const grpc::ByteBuffer* request,
+                                                  grpc::ByteBuffer* response) {
+  return AnswerOnWorker(response, [this, request]() -> Answer {
+    ASSIGN_OR_RETURN(const auto proto, FromBytes<v1::DetokenizeRequest>(*request));
+    RETURN_IF_ERROR(
+        CheckTokenIds(proto.token_ids(), "token_ids", engine_.info().config.vocab_size));
+    v1::DetokenizeResponse text;
+    text.set_text(engine_.tokenizer().Decode(proto.token_ids(), !proto.show_special_tokens()));
+    return ToBytes(text);
+  });
 }
 
 grpc::ServerUnaryReactor* GrpcService::GetModelInfo(grpc::CallbackServerContext* context,
                                                     const v1::GetModelInfoRequest* /*request*/,
                                                     v1::GetModelInfoResponse* response) {
   ModelInfoToProto(engine_.info(), response);
-  response->set_served_name(served_name_);
+  response->set_served_name(options_.served_name);
   response->set_has_chat_template(engine_.chat_template() != nullptr);
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   reactor->Finish(grpc::Status::OK);

@@ -3,28 +3,42 @@
 #pragma once
 
 #include <boost/asio/thread_pool.hpp>
-#include <string>
+#include <functional>
 
+#include "absl/base/thread_annotations.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
 #include "engine/engine.h"
+#include "server/grpc_server.h"
 #include "server/metrics.h"
 #include "skipserve/v1/skipserve.grpc.pb.h"
 
 namespace skipserve {
 
-class GrpcService final : public v1::SkipServe::CallbackService {
- public:
-  // Engine and metrics outlive it. `workers` threads tokenize, so that a long prompt holds up no
-  // other client.
-  GrpcService(Engine& engine, Metrics& metrics, std::string served_name, int workers);
+// Requests of substance are read from their bytes; see grpc_messages.h.
+using GrpcServiceBase = v1::SkipServe::WithRawCallbackMethod_Generate<
+    v1::SkipServe::WithRawCallbackMethod_Tokenize<v1::SkipServe::WithRawCallbackMethod_Detokenize<
+        v1::SkipServe::WithCallbackMethod_GetModelInfo<
+            v1::SkipServe::WithCallbackMethod_GetLoad<v1::SkipServe::Service>>>>>;
 
-  grpc::ServerWriteReactor<v1::GenerateResponse>* Generate(
-      grpc::CallbackServerContext* context, const v1::GenerateRequest* request) override;
+class GrpcService final : public GrpcServiceBase {
+ public:
+  // Engine and metrics outlive it. `options.worker_threads` threads tokenize, so that a long prompt
+  // holds up no other client.
+  GrpcService(Engine& engine, Metrics& metrics, const GrpcOptions& options);
+
+  // Until no call of ours is open; false where some still are after `timeout`.
+  bool AwaitIdle(absl::Duration timeout);
+
+  grpc::ServerWriteReactor<grpc::ByteBuffer>* Generate(grpc::CallbackServerContext* context,
+                                                       const grpc::ByteBuffer* request) override;
   grpc::ServerUnaryReactor* Tokenize(grpc::CallbackServerContext* context,
-                                     const v1::TokenizeRequest* request,
-                                     v1::TokenizeResponse* response) override;
+                                     const grpc::ByteBuffer* request,
+                                     grpc::ByteBuffer* response) override;
   grpc::ServerUnaryReactor* Detokenize(grpc::CallbackServerContext* context,
-                                       const v1::DetokenizeRequest* request,
-                                       v1::DetokenizeResponse* response) override;
+                                       const grpc::ByteBuffer* request,
+                                       grpc::ByteBuffer* response) override;
   grpc::ServerUnaryReactor* GetModelInfo(grpc::CallbackServerContext* context,
                                          const v1::GetModelInfoRequest* request,
                                          v1::GetModelInfoResponse* response) override;
@@ -33,9 +47,19 @@ class GrpcService final : public v1::SkipServe::CallbackService {
                                     v1::GetLoadResponse* response) override;
 
  private:
+  using Answer = absl::StatusOr<grpc::ByteBuffer>;
+
+  // Counts a call as open until the function that it gives is called.
+  std::function<void()> Open();
+  // Answers a unary call on a worker.
+  grpc::ServerUnaryReactor* AnswerOnWorker(grpc::ByteBuffer* response,
+                                           std::function<Answer()> answer);
+
   Engine& engine_;
   Metrics& metrics_;
-  const std::string served_name_;
+  const GrpcOptions options_;
+  absl::Mutex mutex_;
+  int open_ ABSL_GUARDED_BY(mutex_) = 0;
   boost::asio::thread_pool workers_;
 };
 

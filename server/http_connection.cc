@@ -4,7 +4,9 @@
 #include <utility>
 
 #include "server/http_exchange.h"
+#include "server/http_reader.h"
 #include "server/http_router.h"
+#include "server/log.h"
 
 namespace skipserve {
 namespace {
@@ -40,10 +42,9 @@ asio::awaitable<bool> HttpConnection::ServeOne() {
         co_await transport_->ReadSome(buffer_, Clock::now() + options.idle_timeout);
     if (ec) co_return false;
   }
-  HttpBodyCharge charge(context_.bodies);
   const HttpReadLimits limits{options.header_limit_bytes, options.body_limit_bytes,
                               options.header_timeout, options.body_timeout};
-  HttpReadResult read = co_await ReadHttpRequest(*transport_, buffer_, limits, charge);
+  HttpReadResult read = co_await ReadHttpRequest(*transport_, buffer_, limits, context_.bodies);
   reading_ = false;
   if (read.closed) co_return false;
 
@@ -51,6 +52,9 @@ asio::awaitable<bool> HttpConnection::ServeOne() {
   const auto exchange = std::make_shared<HttpExchange>(transport_, buffer_, std::move(read.request),
                                                        keep, options.write_timeout);
   if (read.error) {
+    LogEvent(spdlog::level::info, {{"event", "http_refused"},
+                                   {"status", read.error->http_status},
+                                   {"reason", read.error->message}});
     const bool sent = co_await exchange->Reply(ErrorReply(*read.error));
     if (sent) co_await transport_->Linger(kLinger);
     co_return false;

@@ -9,17 +9,18 @@
 
 #include "absl/strings/string_view.h"
 #include "engine/engine.h"
-#include "server/http_reader.h"
+#include "server/http_body_budget.h"
 #include "server/http_server.h"
 #include "server/metrics.h"
+#include "server/openai_error.h"
 
 namespace skipserve {
 
 struct HttpContext {
   HttpContext(Engine& engine_in, Metrics& metrics_in, HttpOptions options_in);
 
-  // The served name, the model file's name with or without its ending, "default", or empty.
-  bool IsModelName(absl::string_view name) const;
+  bool IsModelName(absl::string_view name) const;  // as MeansModel
+  ApiError NoSuchModel(absl::string_view name) const;
 
   Engine& engine;
   Metrics& metrics;

@@ -12,31 +12,10 @@ namespace {
 
 constexpr size_t kMaxTaken = 256;
 
-class Numbered : public CompletionListener {
- public:
-  Numbered(std::shared_ptr<HttpEvents> events, int first)
-      : events_(std::move(events)), first_(first) {}
-  void OnToken(int choice, TokenEvent event) override {
-    events_->Push({first_ + choice, std::move(event)});
-  }
-  void OnFinish(int choice, FinishEvent event) override {
-    events_->Push({first_ + choice, std::move(event)});
-  }
-
- private:
-  const std::shared_ptr<HttpEvents> events_;
-  const int first_;
-};
-
 }  // namespace
 
 HttpEvents::HttpEvents(asio::any_io_executor strand)
     : wiring_(Wiring{strand, asio::steady_timer(strand)}) {}
-
-std::shared_ptr<CompletionListener> HttpEvents::Listener(std::shared_ptr<HttpEvents> events,
-                                                         int first) {
-  return std::make_shared<Numbered>(std::move(events), first);
-}
 
 void HttpEvents::Push(HttpEvent event) {
   const std::lock_guard<std::mutex> lock(mutex_);

@@ -10,6 +10,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -23,17 +24,14 @@ struct HttpEvent {
   std::variant<TokenEvent, FinishEvent> what;
 };
 
-class HttpEvents : public std::enable_shared_from_this<HttpEvents> {
+class HttpEvents : public CompletionListener, public std::enable_shared_from_this<HttpEvents> {
  public:
   // `strand` is that of the response.
   explicit HttpEvents(asio::any_io_executor strand);
 
-  // A listener for one Completion, whose choices are numbered from `first` here.
-  static std::shared_ptr<CompletionListener> Listener(std::shared_ptr<HttpEvents> events,
-                                                      int first);
-
   // Any thread.
-  void Push(HttpEvent event);
+  void OnToken(int choice, TokenEvent event) override { Push({choice, std::move(event)}); }
+  void OnFinish(int choice, FinishEvent event) override { Push({choice, std::move(event)}); }
 
   // The rest on the strand only.
   // Events so far, a few hundred at most so that one write stays small; waits for the first one
@@ -45,6 +43,7 @@ class HttpEvents : public std::enable_shared_from_this<HttpEvents> {
   void Detach();
 
  private:
+  void Push(HttpEvent event);
   void Arrived();
 
   struct Wiring {

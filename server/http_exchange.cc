@@ -4,12 +4,14 @@
 #include <boost/asio/detached.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <boost/beast/core/buffers_to_string.hpp>
+#include <boost/beast/http/chunk_encode.hpp>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
-
 namespace skipserve {
+
+namespace beast = boost::beast;
+
 namespace {
 
 // What a client may send ahead while its answer is being made; then it is watched no longer.
@@ -27,6 +29,11 @@ HttpExchange::HttpExchange(std::shared_ptr<HttpTransport> transport,
       write_timeout_(write_timeout),
       watch_ended_(transport_->executor(), HttpTransport::kNever) {}
 
+std::string HttpExchange::Head(HttpReply& reply, std::optional<uint64_t> length) const {
+  if (!id_.empty()) reply.headers.emplace_back("X-Request-Id", id_);
+  return SerializeHead(reply, length, keep_alive_, request_.http_1_0);
+}
+
 asio::awaitable<bool> HttpExchange::Write(std::string bytes) {
   if (gone_) co_return false;
   const ErrorCode ec = co_await transport_->Write(bytes, write_timeout_);
@@ -36,8 +43,7 @@ asio::awaitable<bool> HttpExchange::Write(std::string bytes) {
 
 asio::awaitable<bool> HttpExchange::Reply(HttpReply reply) {
   replied_ = true;
-  std::string bytes =
-      SerializeHead(reply, static_cast<int64_t>(reply.body.size()), keep_alive_, request_.http_1_0);
+  std::string bytes = Head(reply, reply.body.size());
   if (!request_.head) bytes += reply.body;
   finished_ = co_await Write(std::move(bytes));
   co_return finished_;
@@ -46,18 +52,20 @@ asio::awaitable<bool> HttpExchange::Reply(HttpReply reply) {
 asio::awaitable<bool> HttpExchange::BeginStream(HttpReply head) {
   replied_ = true;
   if (request_.http_1_0) keep_alive_ = false;
-  co_return co_await Write(SerializeHead(head, -1, keep_alive_, request_.http_1_0));
+  co_return co_await Write(Head(head, std::nullopt));
 }
 
 asio::awaitable<bool> HttpExchange::Send(std::string bytes) {
   if (bytes.empty()) co_return !gone_;  // an empty chunk would end the stream
-  if (!request_.http_1_0) bytes = absl::StrCat(absl::Hex(bytes.size()), "\r\n", bytes, "\r\n");
+  if (!request_.http_1_0)
+    bytes = beast::buffers_to_string(beast::http::make_chunk(asio::buffer(bytes)));
   co_return co_await Write(std::move(bytes));
 }
 
 asio::awaitable<bool> HttpExchange::EndStream() {
   finished_ = !gone_;
-  if (!request_.http_1_0) finished_ = co_await Write("0\r\n\r\n");
+  if (!request_.http_1_0)
+    finished_ = co_await Write(beast::buffers_to_string(beast::http::make_chunk_last()));
   co_return finished_;
 }
 

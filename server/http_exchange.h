@@ -7,7 +7,9 @@
 #include <boost/beast/core/flat_buffer.hpp>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 
 #include "server/http_message.h"
 #include "server/http_transport.h"
@@ -24,6 +26,9 @@ class HttpExchange : public std::enable_shared_from_this<HttpExchange> {
   const HttpRequest& request() const { return request_; }
   HttpRequest& request() { return request_; }
   asio::any_io_executor executor() { return transport_->executor(); }
+
+  // Every reply from now on has it as its X-Request-Id.
+  void set_id(std::string id) { id_ = std::move(id); }
 
   // Exactly one of Reply or BeginStream .. EndStream. False: the client is gone.
   asio::awaitable<bool> Reply(HttpReply reply);
@@ -45,10 +50,12 @@ class HttpExchange : public std::enable_shared_from_this<HttpExchange> {
  private:
   asio::awaitable<void> Watch();
   asio::awaitable<bool> Write(std::string bytes);
+  std::string Head(HttpReply& reply, std::optional<uint64_t> length) const;
 
   std::shared_ptr<HttpTransport> transport_;
   boost::beast::flat_buffer& buffer_;
   HttpRequest request_;
+  std::string id_;
   bool keep_alive_;
   Clock::duration write_timeout_;
   bool replied_ = false;

@@ -52,11 +52,7 @@ HttpReply HandleModels(HttpContext& context, const HttpRequest&) {
 
 HttpReply HandleModel(HttpContext& context, const HttpRequest& request) {
   if (!context.IsModelName(request.argument)) {
-    ApiError error = ApiErrorFor(
-        404, absl::StrCat("The model '", request.argument.substr(0, 200), "' does not exist."));
-    error.param = "model";
-    error.code = "model_not_found";
-    return ErrorReply(error);
+    return ErrorReply(context.NoSuchModel(request.argument));
   }
   return JsonReply(200,
                    ModelJson(context.options.served_name, context.created, context.engine.info()));

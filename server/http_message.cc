@@ -1,15 +1,43 @@
 #include "server/http_message.h"
 
-#include <boost/beast/http/status.hpp>
+#include <boost/beast/http/empty_body.hpp>
+#include <boost/beast/http/message.hpp>
+#include <boost/beast/http/write.hpp>
+#include <boost/url/src.hpp>  // the library itself: Debian's compiled one is a package of its own
+#include <sstream>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
-#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "server/openai_json.h"
 
 namespace skipserve {
+
+namespace http = boost::beast::http;
+namespace urls = boost::urls;
+
+namespace {
+
+// JSON, or not said. What a web page can post to another site without being asked for leave is
+// turned away.
+bool IsJson(absl::string_view content_type) {
+  const absl::string_view type =
+      absl::StripAsciiWhitespace(content_type.substr(0, content_type.find(';')));
+  return type.empty() || absl::EqualsIgnoreCase(type, "application/json");
+}
+
+}  // namespace
+
+void HttpRequest::FreeBody() {
+  std::string().swap(body);
+  charge.reset();
+}
+
+std::optional<ApiError> ReadJson(const HttpRequest& request, nlohmann::json* out) {
+  if (IsJson(request.content_type)) return ParseJsonObject(request.body, out);
+  return ApiErrorFor(415, "The body must be sent as Content-Type: application/json.");
+}
 
 HttpReply JsonReply(int status, const OrderedJson& json) {
   HttpReply reply;
@@ -34,48 +62,31 @@ HttpReply ErrorReply(const ApiError& error) {
   return reply;
 }
 
-std::string SerializeHead(const HttpReply& reply, int64_t length, bool keep_alive, bool http_1_0) {
-  const auto reason =
-      boost::beast::http::obsolete_reason(static_cast<boost::beast::http::status>(reply.status));
-  std::string head = absl::StrCat(
-      http_1_0 ? "HTTP/1.0 " : "HTTP/1.1 ", reply.status, " ",
-      absl::string_view(reason.data(), reason.size()), "\r\nServer: skipserve\r\nDate: ",
-      absl::FormatTime("%a, %d %b %Y %H:%M:%S GMT", absl::Now(), absl::UTCTimeZone()),
-      "\r\nContent-Type: ", reply.content_type, "\r\n");
-  for (const auto& [name, value] : reply.headers) absl::StrAppend(&head, name, ": ", value, "\r\n");
-  if (length >= 0) {
-    absl::StrAppend(&head, "Content-Length: ", length, "\r\n");
-  } else if (!http_1_0) {
-    absl::StrAppend(&head, "Transfer-Encoding: chunked\r\n");
-  }
-  absl::StrAppend(&head, "Connection: ", keep_alive ? "keep-alive" : "close", "\r\n\r\n");
-  return head;
+std::string SerializeHead(const HttpReply& reply, std::optional<uint64_t> length, bool keep_alive,
+                          bool http_1_0) {
+  http::response<http::empty_body> head(static_cast<http::status>(reply.status),
+                                        http_1_0 ? 10 : 11);
+  head.set(http::field::server, "skipserve");
+  head.set(http::field::date,
+           absl::FormatTime("%a, %d %b %Y %H:%M:%S GMT", absl::Now(), absl::UTCTimeZone()));
+  head.set(http::field::content_type, reply.content_type);
+  for (const auto& [name, value] : reply.headers) head.set(name, value);
+  if (length) head.content_length(*length);
+  if (!length && !http_1_0) head.chunked(true);
+  head.set(http::field::connection, keep_alive ? "keep-alive" : "close");
+  std::ostringstream out;
+  out << head.base();
+  return out.str();
 }
 
 bool PathOfTarget(absl::string_view target, std::string* path) {
-  if (absl::StartsWithIgnoreCase(target, "http://") ||
-      absl::StartsWithIgnoreCase(target, "https://")) {
-    const size_t slash = target.find('/', target.find("//") + 2);
-    target = slash == absl::string_view::npos ? "/" : target.substr(slash);
-  }
-  if (target.empty() || target[0] != '/') return false;
-  target = target.substr(0, target.find_first_of("?#"));
-  path->clear();
-  for (size_t i = 0; i < target.size(); ++i) {
-    if (target[i] != '%') {
-      path->push_back(target[i]);
-      continue;
-    }
-    uint32_t code = 0;
-    if (i + 2 >= target.size() || !absl::ascii_isxdigit(target[i + 1]) ||
-        !absl::ascii_isxdigit(target[i + 2]) ||
-        !absl::SimpleHexAtoi(target.substr(i + 1, 2), &code)) {
-      return false;
-    }
-    path->push_back(static_cast<char>(code));
-    i += 2;
-  }
-  return true;
+  const urls::string_view text(target.data(), target.size());
+  const auto url = absl::StartsWith(target, "/") ? urls::parse_origin_form(text)
+                                                 : urls::parse_absolute_uri(text);
+  if (!url) return false;
+  *path = url->path();
+  if (path->empty()) *path = "/";  // of "http://host"
+  return path->front() == '/';
 }
 
 }  // namespace skipserve

@@ -2,11 +2,14 @@
 // connection.
 #pragma once
 
+#include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/string_view.h"
+#include "server/http_body_budget.h"
 #include "server/openai_error.h"
 
 namespace skipserve {
@@ -16,11 +19,18 @@ struct HttpRequest {
   std::string path;    // without the query, percent-decoded
   std::string content_type;
   std::string body;
-  std::string argument;  // what the route's "*" stood for
-  bool head = false;     // HEAD: handled as GET, answered without the body
+  std::unique_ptr<HttpBodyCharge> charge;  // what the body holds of all bodies' memory; may be null
+  std::string argument;                    // what the route's "*" stood for
+  bool head = false;                       // HEAD: handled as GET, answered without the body
   bool keep_alive = true;
   bool http_1_0 = false;  // knows no chunks
+
+  // Once it is read: an answer may take minutes, and others need the memory.
+  void FreeBody();
 };
+
+// The body as a JSON object, or what is wrong with it or with its type.
+std::optional<ApiError> ReadJson(const HttpRequest& request, nlohmann::json* out);
 
 struct HttpReply {
   int status = 200;
@@ -35,9 +45,10 @@ HttpReply TextReply(int status, std::string text);
 // OpenAI's error object; with Retry-After where trying again may help.
 HttpReply ErrorReply(const ApiError& error);
 
-// Status line and headers up to and with the empty line. `length` below 0: the body comes in
+// Status line and headers up to and with the empty line. Without a `length` the body comes in
 // chunks, or for HTTP/1.0 until the connection closes.
-std::string SerializeHead(const HttpReply& reply, int64_t length, bool keep_alive, bool http_1_0);
+std::string SerializeHead(const HttpReply& reply, std::optional<uint64_t> length, bool keep_alive,
+                          bool http_1_0);
 
 // The path of a request target in origin or absolute form, percent-decoded. False where it is
 // malformed.

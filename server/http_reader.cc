@@ -4,6 +4,7 @@
 #include <boost/beast/http/error.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/string_body.hpp>
+#include <memory>
 #include <string>
 #include <utility>
 
@@ -81,7 +82,8 @@ HttpReadResult ToRequest(Parser& parser) {
 asio::awaitable<HttpReadResult> ReadHttpRequest(HttpTransport& transport,
                                                 boost::beast::flat_buffer& buffer,
                                                 const HttpReadLimits& limits,
-                                                HttpBodyCharge& charge) {
+                                                HttpBodyBudget& bodies) {
+  auto charge = std::make_unique<HttpBodyCharge>(bodies);
   Parser parser;
   parser.header_limit(limits.header_bytes);
   parser.body_limit(limits.body_bytes);
@@ -111,14 +113,16 @@ asio::awaitable<HttpReadResult> ReadHttpRequest(HttpTransport& transport,
       continue;
     }
     const auto held = static_cast<int64_t>(parser.get().body().size());
-    if (!charge.GrowTo(held)) {
+    if (!charge->GrowTo(held)) {
       co_return Failed(ApiErrorFor(503, "Too many large requests are being read; try again."));
     }
     ec = co_await transport.ReadSome(
         buffer, deadline + std::chrono::seconds(held / kSlowestBytesPerSecond));
     if (ec) co_return Unread(ec, "request's body");
   }
-  co_return ToRequest(parser);
+  HttpReadResult result = ToRequest(parser);
+  result.request.charge = std::move(charge);
+  co_return result;
 }
 
 }  // namespace skipserve

@@ -2,7 +2,6 @@
 // the time limits are ours. On the connection's strand.
 #pragma once
 
-#include <atomic>
 #include <boost/asio/awaitable.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <cstdint>
@@ -20,32 +19,6 @@ struct HttpReadLimits {
   Clock::duration body_timeout{};  // and a second more for every 64 KiB that came
 };
 
-// Bytes of request bodies held by all connections together, so that many bodies within the limit
-// cannot fill the memory.
-struct HttpBodyBudget {
-  std::atomic<int64_t> used{0};
-  int64_t limit = 0;
-};
-
-// What one request holds of the budget; given back when it is destroyed.
-class HttpBodyCharge {
- public:
-  explicit HttpBodyCharge(HttpBodyBudget& budget) : budget_(budget) {}
-  ~HttpBodyCharge() { budget_.used -= held_; }
-  HttpBodyCharge(const HttpBodyCharge&) = delete;
-  HttpBodyCharge& operator=(const HttpBodyCharge&) = delete;
-  // False where the budget is spent.
-  bool GrowTo(int64_t bytes) {
-    const int64_t more = bytes - held_;
-    held_ = bytes;
-    return (budget_.used += more) <= budget_.limit;
-  }
-
- private:
-  HttpBodyBudget& budget_;
-  int64_t held_ = 0;
-};
-
 struct HttpReadResult {
   bool closed = false;            // the peer went, or sent nothing: there is nobody to answer
   std::optional<ApiError> error;  // to be answered, and then the connection must close
@@ -56,6 +29,6 @@ struct HttpReadResult {
 asio::awaitable<HttpReadResult> ReadHttpRequest(HttpTransport& transport,
                                                 boost::beast::flat_buffer& buffer,
                                                 const HttpReadLimits& limits,
-                                                HttpBodyCharge& charge);
+                                                HttpBodyBudget& bodies);
 
 }  // namespace skipserve

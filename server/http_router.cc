@@ -3,13 +3,12 @@
 #include <exception>
 #include <utility>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "server/http_work.h"
-#include "server/log.h"
+#include "server/status.h"
 
 namespace skipserve {
 namespace {
@@ -22,14 +21,6 @@ bool PathMatches(absl::string_view pattern, absl::string_view path, std::string*
   return true;
 }
 
-// JSON, or not said. What a web page can post to another site without being asked for leave is
-// turned away.
-bool IsJson(absl::string_view content_type) {
-  const absl::string_view type =
-      absl::StripAsciiWhitespace(content_type.substr(0, content_type.find(';')));
-  return type.empty() || absl::EqualsIgnoreCase(type, "application/json");
-}
-
 asio::awaitable<void> Dispatch(HttpContext& context, HttpExchange& exchange) {
   HttpRequest& request = exchange.request();
   HttpMatch match = MatchRoute(request.method, request.path);
@@ -39,14 +30,12 @@ asio::awaitable<void> Dispatch(HttpContext& context, HttpExchange& exchange) {
   }
   request.argument = std::move(match.argument);
   const HttpRoute& route = *match.route;
-  if (request.method == "POST" && !IsJson(request.content_type)) {
-    co_await exchange.Reply(
-        ErrorReply(ApiErrorFor(415, "The body must be sent as Content-Type: application/json.")));
-  } else if (route.lengthy != nullptr) {
+  if (route.lengthy != nullptr) {
     co_await route.lengthy(context, exchange);
   } else if (request.method == "POST") {
     HttpReply reply = co_await RunOn(
         context.workers, [&context, &request, &route] { return route.plain(context, request); });
+    request.FreeBody();
     co_await exchange.Reply(std::move(reply));
   } else {
     co_await exchange.Reply(route.plain(context, request));
@@ -97,19 +86,15 @@ HttpMatch MatchRoute(const std::string& method, const std::string& path) {
 }
 
 asio::awaitable<void> AnswerRequest(HttpContext& context, HttpExchange& exchange) {
-  bool failed = false;
+  absl::Status status;
   try {
     co_await Dispatch(context, exchange);
-  } catch (const std::exception& e) {
-    // Out of memory, or a fault of ours; either way this request's alone.
-    LogEvent(
-        spdlog::level::err,
-        {{"event", "http_handler_failed"}, {"path", exchange.request().path}, {"error", e.what()}});
-    failed = true;
+  } catch (const std::exception& e) {  // this request's alone
+    status = StatusFromException(e, exchange.request().path);
   }
   co_await exchange.StopWatch();
-  if (failed && !exchange.replied()) {
-    co_await exchange.Reply(ErrorReply(ApiErrorFor(500, "The server failed on this request.")));
+  if (!status.ok() && !exchange.replied()) {
+    co_await exchange.Reply(ErrorReply(ApiErrorFromStatus(status)));
   }
 }
 

@@ -41,7 +41,7 @@ class HttpServer::Impl {
 
   absl::Status Listen();
   void Run();
-  void Stop();
+  void Stop(absl::Duration grace);
   uint16_t port() const { return port_; }
   void set_ready(bool ready) { context_.ready = ready; }
 
@@ -153,7 +153,7 @@ void HttpServer::Impl::ForEach(F f) {
   for (const auto& connection : connections_) f(*connection);
 }
 
-void HttpServer::Impl::Stop() {
+void HttpServer::Impl::Stop(absl::Duration grace) {
   if (threads_.empty()) return;
   context_.stopping = true;
   asio::post(accept_strand_, [this] {
@@ -165,7 +165,7 @@ void HttpServer::Impl::Stop() {
     closed_ = true;
   }
   ForEach([](HttpConnection& connection) { connection.RequestStop(); });
-  if (!AwaitNone(absl::FromChrono(context_.options.stop_timeout))) {
+  if (!AwaitNone(grace)) {
     ForEach([](HttpConnection& connection) { connection.Abort(); });
     AwaitNone(absl::InfiniteDuration());
   }
@@ -177,7 +177,7 @@ void HttpServer::Impl::Stop() {
 }
 
 HttpServer::HttpServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
-HttpServer::~HttpServer() { Stop(); }
+HttpServer::~HttpServer() { Stop(absl::ZeroDuration()); }
 
 absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(Engine& engine, Metrics& metrics,
                                                               HttpOptions options) {
@@ -190,6 +190,6 @@ absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(Engine& engine, Me
 
 uint16_t HttpServer::port() const { return impl_->port(); }
 void HttpServer::SetReady(bool ready) { impl_->set_ready(ready); }
-void HttpServer::Stop() { impl_->Stop(); }
+void HttpServer::Stop(absl::Duration grace) { impl_->Stop(grace); }
 
 }  // namespace skipserve

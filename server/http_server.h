@@ -9,6 +9,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "engine/engine.h"
 #include "server/metrics.h"
 
@@ -17,7 +18,7 @@ namespace skipserve {
 struct HttpOptions {
   std::string host = "127.0.0.1";  // a name or an address
   uint16_t port = 0;               // 0: a free one; port() tells
-  std::string served_name;         // the model's name for clients; empty: that of its file
+  std::string served_name;         // the model's name for clients
   std::string model_path;          // its last part is accepted as a name too
 
   int io_threads = 2;
@@ -32,7 +33,6 @@ struct HttpOptions {
   std::chrono::milliseconds idle_timeout{75'000};   // between two requests
   std::chrono::milliseconds write_timeout{30'000};  // for a client to take 64 KiB
   std::chrono::milliseconds heartbeat{15'000};      // a silent stream gets a comment this often
-  std::chrono::milliseconds stop_timeout{5'000};    // for replies under way when the server stops
 };
 
 class HttpServer {
@@ -40,17 +40,17 @@ class HttpServer {
   // Listens when it returns. UNAVAILABLE where the address cannot be had.
   static absl::StatusOr<std::unique_ptr<HttpServer>> Start(Engine& engine, Metrics& metrics,
                                                            HttpOptions options);
-  ~HttpServer();  // Stop()
+  ~HttpServer();  // Stop with no grace
 
   uint16_t port() const;
 
   // What /ready says; true after Start. Other routes are not affected.
   void SetReady(bool ready);
 
-  // Takes no more requests, gives replies under way `stop_timeout` to finish (drain the engine
-  // first, so that they can), then cuts them off and cancels their work. Returns when all threads
-  // have ended. Once is enough.
-  void Stop();
+  // Takes no more requests, gives replies under way `grace` to finish (drain the engine first, so
+  // that they can), then cuts them off and cancels their work. Returns when all threads have ended.
+  // Once is enough.
+  void Stop(absl::Duration grace);
 
  private:
   class Impl;

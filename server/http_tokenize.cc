@@ -6,7 +6,6 @@
 
 #include "server/http_router.h"
 #include "server/openai_fields.h"
-#include "server/openai_json.h"
 #include "server/openai_request.h"
 #include "server/prompt.h"
 
@@ -15,49 +14,55 @@ namespace {
 
 constexpr size_t kMaxIds = size_t{4} << 20;
 
-// Plain text as it stands: no BOS is added, and special tokens only where the caller says so.
-HttpReply TokenizeText(const Engine& engine, FieldReader& fields, const char* name) {
-  std::string text;
-  bool special = false;
-  fields.String(name, &text);
-  fields.Bool("allow_special", &special);
-  if (!fields.ok()) return ErrorReply(*fields.error());
-  const std::vector<int32_t> ids = engine.tokenizer().Encode(text, special);
+HttpReply TokensReply(const Engine& engine, const std::vector<int32_t>& ids) {
   return JsonReply(
       200, {{"tokens", ids}, {"count", ids.size()}, {"max_model_len", engine.info().max_context}});
 }
 
+HttpReply TokenizeText(const Engine& engine, FieldReader& fields, const char* name, bool plain) {
+  std::string text;
+  fields.String(name, &text);
+  if (!fields.ok()) return ErrorReply(*fields.error());
+  if (plain) return TokensReply(engine, engine.tokenizer().Encode(text, /*allow_special=*/false));
+  const auto ids = PromptFromText(engine, text, PromptUse::kCount);
+  if (!ids.ok()) return ErrorReply(ApiErrorFromStatus(ids.status(), name));
+  return TokensReply(engine, *ids);
+}
+
 }  // namespace
 
-// {"text": ...}, by other servers' names "prompt" or "content"; or {"messages": ...}, which gives
-// exactly what /v1/chat/completions reads.
+// {"text": ...}, by other servers' names "prompt" or "content", gives what /v1/completions reads,
+// or with "plain": true the text alone, with no BOS and no special tokens; {"messages": ...} gives
+// what /v1/chat/completions reads. Of any length.
 HttpReply HandleTokenize(HttpContext& context, const HttpRequest& request) {
   nlohmann::json json;
-  if (auto error = ParseJsonObject(request.body, &json)) return ErrorReply(*error);
+  if (auto error = ReadJson(request, &json)) return ErrorReply(*error);
   const Engine& engine = context.engine;
   FieldReader fields(json);
+  bool plain = false;
+  fields.Bool("plain", &plain);
   for (const char* name : {"text", "prompt", "content"}) {
-    if (fields.Find(name) != nullptr) return TokenizeText(engine, fields, name);
+    if (fields.Find(name) != nullptr) return TokenizeText(engine, fields, name, plain);
   }
   if (fields.Find("messages") == nullptr) {
     return ErrorReply(BadParam("text", "One of 'text' and 'messages' is needed."));
   }
   std::vector<ChatMessage> messages;
   ReadMessages(fields, &messages);
+  if (plain) fields.Fail("plain", "goes with 'text' only");
   if (!fields.ok()) return ErrorReply(*fields.error());
-  const auto ids = PromptFromChat(engine, messages);
+  const auto ids = PromptFromChat(engine, messages, PromptUse::kCount);
   if (!ids.ok()) return ErrorReply(ApiErrorFromStatus(ids.status(), "messages"));
-  return JsonReply(
-      200,
-      {{"tokens", *ids}, {"count", ids->size()}, {"max_model_len", engine.info().max_context}});
+  return TokensReply(engine, *ids);
 }
 
+// {"tokens": [...]}; special tokens are left out, unless "skip_special_tokens" is false.
 HttpReply HandleDetokenize(HttpContext& context, const HttpRequest& request) {
   nlohmann::json json;
-  if (auto error = ParseJsonObject(request.body, &json)) return ErrorReply(*error);
+  if (auto error = ReadJson(request, &json)) return ErrorReply(*error);
   FieldReader fields(json);
   std::vector<int32_t> ids;
-  bool skip_special = false;
+  bool skip_special = true;
   if (fields.Find("tokens") == nullptr) fields.Fail("tokens", "is missing");
   fields.Ints("tokens", 0, context.engine.info().config.vocab_size - 1, kMaxIds, &ids);
   fields.Bool("skip_special_tokens", &skip_special);

@@ -1,5 +1,5 @@
-// Ctrl-C for the command-line tools: the first one calls an action, the second one ends the
-// process. One at a time in a process. OnInterrupt may be called from any thread.
+// Ctrl-C and SIGTERM, for the server and the tools: the first one calls an action, the second one
+// ends the process. One at a time in a process. OnInterrupt may be called from any thread.
 #pragma once
 
 #include <signal.h>

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "server/prompt.h"
 #include "server/status.h"
 
 namespace skipserve {
@@ -42,6 +43,7 @@ ApiError ApiErrorFor(int http_status, std::string message) {
 ApiError ApiErrorFromStatus(const absl::Status& status, std::string param) {
   ApiError error = ApiErrorFor(HttpStatusCode(status), std::string(status.message()));
   error.param = std::move(param);
+  if (IsTooLong(status)) error.code = "context_length_exceeded";
   return error;
 }
 

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "server/openai_fields.h"
 #include "server/openai_request.h"
+#include "server/request_limits.h"
 
 namespace skipserve {
 namespace {

@@ -5,11 +5,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/openai_fields.h"
+#include "server/request_limits.h"
 
 namespace skipserve {
 namespace {
-
-constexpr int64_t kMaxTopLogprobs = 20;  // GenerateRequest::logprobs
 
 // Chat: "logprobs" is a switch and "top_logprobs" the count. Completions: "logprobs" is the count.
 void ReadLogprobs(FieldReader& fields, OpenAiRequest* out) {
@@ -18,14 +17,14 @@ void ReadLogprobs(FieldReader& fields, OpenAiRequest* out) {
     const nlohmann::json* value = fields.Find("logprobs");
     if (value == nullptr || *value == false) return;
     int64_t count = 0;
-    fields.Int("logprobs", 0, kMaxTopLogprobs, &count);
+    fields.Int("logprobs", 0, kMaxLogprobs, &count);
     out->generate.logprobs = static_cast<int32_t>(count);
     return;
   }
   bool wanted = false;
   int64_t count = 0;
   fields.Bool("logprobs", &wanted);
-  fields.Int("top_logprobs", 0, kMaxTopLogprobs, &count);
+  fields.Int("top_logprobs", 0, kMaxLogprobs, &count);
   if (count > 0 && !wanted) {
     fields.Fail("top_logprobs", "needs 'logprobs' to be true");
   }

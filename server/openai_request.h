@@ -35,9 +35,6 @@ struct OpenAiRequest {
   bool has_seed = false;       // else the caller draws one
 };
 
-// Choices in one call, n times the number of prompts.
-inline constexpr int kMaxChoices = 128;
-
 std::optional<ApiError> ParseOpenAiRequest(OpenAiApi api, const nlohmann::json& body,
                                            const ModelInfo& model, OpenAiRequest* out);
 

@@ -1,5 +1,4 @@
 // Sampling and stop rules of a request body, with OpenAI's bounds where OpenAI has the field.
-#include <limits>
 #include <map>
 #include <string>
 #include <utility>
@@ -8,14 +7,10 @@
 #include "absl/strings/str_cat.h"
 #include "server/openai_fields.h"
 #include "server/openai_request.h"
+#include "server/request_limits.h"
 
 namespace skipserve {
 namespace {
-
-constexpr int64_t kMaxInt32 = std::numeric_limits<int32_t>::max();
-constexpr size_t kMaxBiases = 4096;
-constexpr size_t kMaxStops = 16;
-constexpr size_t kMaxStopBytes = 1024;
 
 void ReadLogitBias(FieldReader& fields, int64_t vocab_size,
                    std::vector<std::pair<int32_t, float>>* out) {
@@ -24,8 +19,8 @@ void ReadLogitBias(FieldReader& fields, int64_t vocab_size,
   if (!bias->is_object()) {
     return fields.Fail("logit_bias", "must be an object, got " + JsonKind(*bias));
   }
-  if (bias->size() > kMaxBiases) {
-    return fields.Fail("logit_bias", absl::StrCat("holds more than ", kMaxBiases, " tokens"));
+  if (bias->size() > kMaxTokenRules) {
+    return fields.Fail("logit_bias", absl::StrCat("holds more than ", kMaxTokenRules, " tokens"));
   }
   std::map<int32_t, float> by_id;  // "7" and "07" are one token
   for (const auto& [key, value] : bias->items()) {
@@ -86,10 +81,9 @@ void ReadSampling(FieldReader& fields, const ModelInfo& model, OpenAiRequest* ou
   SamplingParams& sampling = out->generate.sampling;
   fields.Number("temperature", 0, 2, &sampling.temperature);
   fields.Number("top_p", 0, 1, &sampling.top_p);
-  if (sampling.top_p <= 0) fields.Fail("top_p", "must be above 0");
   fields.Number("min_p", 0, 1, &sampling.min_p);
   int64_t top_k = 0;
-  fields.Int("top_k", -1, kMaxInt32, &top_k);
+  fields.Int("top_k", -1, kMaxCount, &top_k);
   sampling.top_k = top_k < 0 ? 0 : static_cast<int32_t>(top_k);  // -1: off, as elsewhere
   fields.Number("repetition_penalty", 0, 100, &sampling.repetition_penalty);
   if (sampling.repetition_penalty <= 0) fields.Fail("repetition_penalty", "must be above 0");
@@ -102,14 +96,14 @@ void ReadSampling(FieldReader& fields, const ModelInfo& model, OpenAiRequest* ou
 void ReadStopRules(FieldReader& fields, const ModelInfo& model, StopRules* out) {
   // Without a limit the engine's default holds in both APIs, not the 16 tokens of OpenAI's
   // completions.
-  fields.Int("max_tokens", 1, kMaxInt32, &out->max_tokens);
-  fields.Int("max_completion_tokens", 1, kMaxInt32, &out->max_tokens);
-  fields.Int("min_tokens", 0, kMaxInt32, &out->min_tokens);
+  fields.Int("max_tokens", 1, kMaxCount, &out->max_tokens);
+  fields.Int("max_completion_tokens", 1, kMaxCount, &out->max_tokens);
+  fields.Int("min_tokens", 0, kMaxCount, &out->min_tokens);
   if (out->max_tokens > 0 && out->min_tokens > out->max_tokens) {
     fields.Fail("min_tokens", "is above the limit of new tokens");
   }
   fields.Bool("ignore_eos", &out->ignore_eos);
-  fields.Ints("stop_token_ids", 0, model.config.vocab_size - 1, kMaxBiases, &out->token_ids);
+  fields.Ints("stop_token_ids", 0, model.config.vocab_size - 1, kMaxTokenRules, &out->token_ids);
   ReadStopStrings(fields, &out->strings);
 }
 

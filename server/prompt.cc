@@ -5,13 +5,44 @@
 #include <string>
 #include <utility>
 
+#include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
 #include "engine/status_macros.h"
 
 namespace skipserve {
 namespace {
 
-std::vector<int32_t> Encode(const Engine& engine, absl::Span<const TextPiece> pieces) {
+constexpr char kTooLong[] = "skipserve/context_length_exceeded";  // a status payload's name
+
+template <typename... Parts>
+absl::Status TooLong(const Parts&... parts) {
+  absl::Status status = absl::InvalidArgumentError(absl::StrCat(parts...));
+  status.SetPayload(kTooLong, absl::Cord());
+  return status;
+}
+
+// Whether the context could hold so many bytes if every token were the longest one.
+absl::Status CheckBytes(const Engine& engine, size_t bytes) {
+  const auto context = static_cast<size_t>(engine.info().max_context);
+  if (bytes <= context) return absl::OkStatus();
+  const Tokenizer& tokenizer = engine.tokenizer();
+  size_t longest = 1;
+  for (int32_t id = 0; id < tokenizer.vocab_size(); ++id) {
+    longest = std::max(longest, tokenizer.TokenBytes(id).size());
+  }
+  if (tokenizer.spec().nfc) longest *= 3;  // it makes "K" of the three bytes of the Kelvin sign
+  if (bytes / longest <= context) return absl::OkStatus();
+  return TooLong("the prompt has ", bytes, " bytes; the context of ", context,
+                 " tokens, each of at most ", longest, " bytes, cannot hold it");
+}
+
+absl::StatusOr<std::vector<int32_t>> Encode(const Engine& engine,
+                                            absl::Span<const TextPiece> pieces, PromptUse use) {
+  if (use == PromptUse::kRead) {
+    size_t bytes = 0;
+    for (const TextPiece& piece : pieces) bytes += piece.text.size();
+    RETURN_IF_ERROR(CheckBytes(engine, bytes));
+  }
   const TokenizerSpec& spec = engine.tokenizer().spec();
   std::vector<int32_t> ids = engine.tokenizer().Encode(pieces);
   const bool has_bos = !ids.empty() && ids.front() == spec.bos_id;
@@ -21,13 +52,15 @@ std::vector<int32_t> Encode(const Engine& engine, absl::Span<const TextPiece> pi
 
 }  // namespace
 
-absl::StatusOr<std::vector<int32_t>> PromptFromText(const Engine& engine, absl::string_view text) {
+absl::StatusOr<std::vector<int32_t>> PromptFromText(const Engine& engine, absl::string_view text,
+                                                    PromptUse use) {
   const TextPiece piece{std::string(text), /*trusted=*/true};
-  return Encode(engine, {&piece, 1});
+  return Encode(engine, {&piece, 1}, use);
 }
 
 absl::StatusOr<std::vector<int32_t>> PromptFromChat(const Engine& engine,
-                                                    absl::Span<const ChatMessage> messages) {
+                                                    absl::Span<const ChatMessage> messages,
+                                                    PromptUse use) {
   if (messages.empty()) return absl::InvalidArgumentError("there are no messages");
   const ChatTemplate* chat = engine.chat_template();
   if (chat == nullptr) {
@@ -36,20 +69,17 @@ absl::StatusOr<std::vector<int32_t>> PromptFromChat(const Engine& engine,
   }
   ASSIGN_OR_RETURN(const std::vector<TextPiece> pieces,
                    chat->Render(messages, /*add_generation_prompt=*/true));
-  return Encode(engine, pieces);
+  return Encode(engine, pieces, use);
 }
 
-absl::StatusOr<std::vector<int32_t>> PromptFromIds(const Engine& engine,
-                                                   absl::Span<const int32_t> ids) {
-  const int32_t vocab_size = engine.info().config.vocab_size;
+absl::Status CheckTokenIds(absl::Span<const int32_t> ids, const char* field, int32_t vocab_size) {
   for (size_t i = 0; i < ids.size(); ++i) {
-    if (ids[i] < 0 || ids[i] >= vocab_size) {
-      return absl::InvalidArgumentError(absl::StrCat("token id ", ids[i], " at position ", i,
-                                                     " of the prompt is not in the vocabulary of ",
-                                                     vocab_size));
-    }
+    if (ids[i] >= 0 && ids[i] < vocab_size) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat(field, " has the token id ", ids[i], " at position ", i,
+                     ", which is not in the vocabulary of ", vocab_size));
   }
-  return std::vector<int32_t>(ids.begin(), ids.end());
+  return absl::OkStatus();
 }
 
 absl::Status CheckContext(const ModelInfo& info, int64_t prompt_tokens, int64_t max_tokens) {
@@ -59,10 +89,11 @@ absl::Status CheckContext(const ModelInfo& info, int64_t prompt_tokens, int64_t 
   if (prompt_tokens <= info.max_context && answer <= info.max_context - prompt_tokens) {
     return absl::OkStatus();
   }
-  return absl::InvalidArgumentError(
-      absl::StrCat("the prompt has ", prompt_tokens, " tokens and the answer may have ",
-                   max_tokens > 0 ? "" : "at least ", answer, ", but the context holds ",
-                   info.max_context, " in all"));
+  return TooLong("the prompt has ", prompt_tokens, " tokens and the answer may have ",
+                 max_tokens > 0 ? "" : "at least ", answer, ", but the context holds ",
+                 info.max_context, " in all");
 }
+
+bool IsTooLong(const absl::Status& status) { return status.GetPayload(kTooLong).has_value(); }
 
 }  // namespace skipserve

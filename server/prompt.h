@@ -17,21 +17,29 @@ namespace skipserve {
 // Every error is INVALID_ARGUMENT. BOS goes first where the model wants one and the text does not
 // start with it.
 
+// A prompt to be read is refused before it is tokenized, which takes seconds for a huge one, where
+// it has more bytes than the context could hold. One that is only counted may have any length.
+enum class PromptUse { kRead, kCount };
+
 // Raw text: special tokens written in it are recognised, since whoever sends raw text writes the
 // template.
-absl::StatusOr<std::vector<int32_t>> PromptFromText(const Engine& engine, absl::string_view text);
+absl::StatusOr<std::vector<int32_t>> PromptFromText(const Engine& engine, absl::string_view text,
+                                                    PromptUse use);
 
 // Through the model's chat template, up to where the assistant speaks. Text of messages never
 // becomes a special token.
 absl::StatusOr<std::vector<int32_t>> PromptFromChat(const Engine& engine,
-                                                    absl::Span<const ChatMessage> messages);
+                                                    absl::Span<const ChatMessage> messages,
+                                                    PromptUse use);
 
-// Taken as they are, once each is known to be in the vocabulary; no BOS is added.
-absl::StatusOr<std::vector<int32_t>> PromptFromIds(const Engine& engine,
-                                                   absl::Span<const int32_t> ids);
+// Every id is in the vocabulary; `field` is named where one is not.
+absl::Status CheckTokenIds(absl::Span<const int32_t> ids, const char* field, int32_t vocab_size);
 
 // Whether there is a prompt, and prompt and answer fit the context; says the numbers. `max_tokens`
 // 0: the engine's default, which gives way.
 absl::Status CheckContext(const ModelInfo& info, int64_t prompt_tokens, int64_t max_tokens);
+
+// Whether an error of the above is that the context is too small, for clients that look for that.
+bool IsTooLong(const absl::Status& status);
 
 }  // namespace skipserve

@@ -7,7 +7,6 @@
 #include <string>
 
 #include "absl/status/status.h"
-#include "absl/strings/string_view.h"
 #include "engine/engine.h"
 #include "server/metrics.h"
 #include "server/options.h"
@@ -15,13 +14,10 @@
 namespace skipserve {
 
 // Listens, prints the addresses to `out`, calls `wait`, and when that returns stops: not ready, no
-// new work, the engine drained within options.drain_seconds, connections closed. UNAVAILABLE where
-// an address cannot be had.
+// new work, the engine drained within options.drain_seconds, and what it gave out on its way to
+// slow readers for options.stop_seconds more. UNAVAILABLE where an address cannot be had.
 absl::Status ServeEngine(Engine& engine, Metrics& metrics, const std::string& model_path,
                          ServeOptions options, std::ostream& out,
                          const std::function<void()>& wait);
-
-// A model's name for clients where none is given: that of its file or folder.
-std::string ServedName(absl::string_view model_path);
 
 }  // namespace skipserve

@@ -2,9 +2,11 @@
 #include "server/status.h"
 
 #include <array>
+#include <new>
 #include <string>
 
 #include "grpcpp/support/status.h"
+#include "server/log.h"
 
 namespace skipserve {
 namespace {
@@ -57,6 +59,24 @@ grpc::Status ToGrpcStatus(const absl::Status& status) {
 }
 
 int HttpStatusCode(const absl::Status& status) { return RowOf(status).http_code; }
+
+absl::Status StatusFromHttp(int http_code, absl::string_view message) {
+  for (const Row& row : kRows) {
+    if (row.http_code == http_code) return absl::Status(row.code, message);
+  }
+  return http_code < 500 ? absl::InvalidArgumentError(message) : absl::InternalError(message);
+}
+
+absl::Status StatusFromException(const std::exception& error, absl::string_view endpoint) {
+  LogEvent(
+      spdlog::level::err,
+      {{"event", "handler_failed"}, {"endpoint", std::string(endpoint)}, {"error", error.what()}});
+  if (dynamic_cast<const std::bad_alloc*>(&error) == nullptr) {
+    return absl::InternalError("the server failed on this request");
+  }
+  return absl::ResourceExhaustedError(
+      "the server has no memory left for this request; try again later, or with a smaller one");
+}
 
 absl::string_view OpenAiErrorType(int http_code) {
   switch (http_code) {

@@ -1,6 +1,8 @@
 // The one mapping from an error's kind to what clients of either front end and the metrics see of
-// it. Pure functions.
+// it, and of what is thrown. Pure functions, but for the log line of an exception.
 #pragma once
+
+#include <exception>
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
@@ -16,6 +18,13 @@ grpc::Status ToGrpcStatus(const absl::Status& status);
 
 // 200 for OK; 400, 404, 429, 499 (the client is gone), 500, 501, 503, 504 and so on.
 int HttpStatusCode(const absl::Status& status);
+
+// The other way round, for an HTTP error that the table has no row for too: the client's below 500.
+absl::Status StatusFromHttp(int http_code, absl::string_view message);
+
+// What ends a call whose handler has thrown: RESOURCE_EXHAUSTED where memory ran out, else
+// INTERNAL. Writes what was thrown to the log; the client is not told.
+absl::Status StatusFromException(const std::exception& error, absl::string_view endpoint);
 
 // OpenAI's "type" of an error for any HTTP code of 400 and more.
 absl::string_view OpenAiErrorType(int http_code);

@@ -162,13 +162,13 @@ absl::StatusOr<std::vector<int32_t>> BuildPrompt(const Engine& engine, const Que
   }
   std::vector<int32_t> prompt;
   if (question.raw) {
-    ASSIGN_OR_RETURN(prompt, PromptFromText(engine, text));
+    ASSIGN_OR_RETURN(prompt, PromptFromText(engine, text, PromptUse::kRead));
   } else if (engine.chat_template() == nullptr) {
     return absl::InvalidArgumentError(
         "this model has no chat template that can be used; --raw takes the text as it is");
   } else {
     const ChatMessage message{"user", text};
-    ASSIGN_OR_RETURN(prompt, PromptFromChat(engine, {&message, 1}));
+    ASSIGN_OR_RETURN(prompt, PromptFromChat(engine, {&message, 1}, PromptUse::kRead));
   }
   RETURN_IF_ERROR(CheckContext(engine.info(), static_cast<int64_t>(prompt.size()), max_tokens));
   return prompt;

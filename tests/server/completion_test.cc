@@ -3,10 +3,11 @@
 
 #include <condition_variable>
 #include <mutex>
+#include <new>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "server/prompt.h"
+#include "server/log.h"
 #include "tests/support/fake_engine.h"
 
 namespace skipserve {
@@ -17,7 +18,7 @@ using testing::Not;
 
 class Recorder : public CompletionListener {
  public:
-  explicit Recorder(int n) : texts(n), ends(n) {}
+  explicit Recorder(size_t n) : texts(n), ends(n) {}
   void OnToken(int choice, TokenEvent event) override {
     const std::lock_guard lock(mutex_);
     EXPECT_EQ(ends[choice], 0) << "a token after the end";
@@ -52,17 +53,18 @@ class Recorder : public CompletionListener {
   int finished_ = 0;
 };
 
-GenerateRequest Request(const std::string& text = "hello") {
-  GenerateRequest request;
-  request.prompt.assign(text.begin(), text.end());
+CompletionRequest Request(const std::string& text = "hello", int n = 1) {
+  CompletionRequest request;
+  request.prompts.emplace_back(text.begin(), text.end());
+  request.n = n;
   return request;
 }
 
 class CompletionTest : public testing::Test {
  protected:
-  absl::StatusOr<std::shared_ptr<Completion>> Start(GenerateRequest request, int n) {
-    listener = std::make_shared<Recorder>(std::max(n, 1));
-    return Completion::Start(engine, metrics, std::move(request), n, {"id-1", "test"}, listener);
+  absl::StatusOr<std::shared_ptr<Completion>> Start(CompletionRequest request) {
+    listener = std::make_shared<Recorder>(std::max(request.n, 1) * request.prompts.size());
+    return Completion::Start(engine, metrics, std::move(request), {"id-1", "test"}, listener);
   }
   std::string Exposed() { return metrics.Expose(engine.load()); }
 
@@ -72,7 +74,7 @@ class CompletionTest : public testing::Test {
 };
 
 TEST_F(CompletionTest, EveryChoiceAnswersAndTheCallIsCountedOnce) {
-  ASSERT_TRUE(Start(Request(), 3).ok());
+  ASSERT_TRUE(Start(Request("hello", 3)).ok());
   ASSERT_TRUE(listener->WaitForFinishes(3));
   for (int choice = 0; choice < 3; ++choice) {
     EXPECT_EQ(listener->texts[choice], "The answer is 42.");
@@ -88,9 +90,27 @@ TEST_F(CompletionTest, EveryChoiceAnswersAndTheCallIsCountedOnce) {
   EXPECT_THAT(text, HasSubstr("skipserve_e2e_seconds_count 1\n"));
 }
 
+TEST_F(CompletionTest, AnswersAreNumberedPromptByPromptAndTheCallIsCountedOnce) {
+  CompletionRequest request = Request("one", 2);
+  request.prompts.push_back({'t', 'w', 'o', '!'});
+  ASSERT_TRUE(Start(std::move(request)).ok());
+  ASSERT_TRUE(listener->WaitForFinishes(4));
+  EXPECT_EQ(listener->ends, (std::vector<int>{1, 1, 1, 1}));
+  const std::vector<GenerateRequest> seen = engine.requests();
+  ASSERT_EQ(seen.size(), 4u);
+  for (size_t i = 0; i < 4; ++i) {
+    EXPECT_EQ(seen[i].prompt.size(), i < 2 ? 3u : 4u);
+    EXPECT_EQ(seen[i].sampling.choice, i % 2);
+  }
+  const std::string text = Exposed();
+  EXPECT_THAT(text, HasSubstr("skipserve_requests_total{endpoint=\"test\",outcome=\"ok\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr("skipserve_prompt_tokens_total 7\n"));
+  EXPECT_THAT(text, HasSubstr("skipserve_e2e_seconds_count 1\n"));
+}
+
 TEST_F(CompletionTest, WhereTheSecondIsRefusedTheFirstIsCancelled) {
   engine.RefuseNext({absl::OkStatus(), absl::ResourceExhaustedError("the queue is full")});
-  const auto completion = Start(Request(), 3);
+  const auto completion = Start(Request("hello", 3));
   EXPECT_EQ(completion.status().code(), absl::StatusCode::kResourceExhausted);
   EXPECT_TRUE(engine.WaitForIdle());
   EXPECT_EQ(engine.requests().size(), 1u);
@@ -106,14 +126,14 @@ TEST_F(CompletionTest, WhereTheSecondIsRefusedTheFirstIsCancelled) {
 TEST_F(CompletionTest, TheFirstOfARefusedCallIsCancelledInTheEngine) {
   engine.Pause();
   engine.RefuseNext({absl::OkStatus(), absl::ResourceExhaustedError("the queue is full")});
-  EXPECT_FALSE(Start(Request(), 2).ok());
+  EXPECT_FALSE(Start(Request("hello", 2)).ok());
   EXPECT_EQ(engine.cancelled(), 1);
   EXPECT_TRUE(engine.WaitForIdle());
 }
 
 TEST_F(CompletionTest, CancelEndsEveryChoice) {
   engine.Pause();
-  const auto completion = Start(Request(), 2);
+  const auto completion = Start(Request("hello", 2));
   ASSERT_TRUE(completion.ok());
   (*completion)->Cancel();
   (*completion)->Cancel();
@@ -125,48 +145,65 @@ TEST_F(CompletionTest, CancelEndsEveryChoice) {
 
 TEST_F(CompletionTest, ItGoesOnWithoutItsHandle) {
   engine.Pause();
-  ASSERT_TRUE(Start(Request(), 1).ok());  // the handle is dropped here
+  ASSERT_TRUE(Start(Request()).ok());  // the handle is dropped here
   engine.Resume();
   ASSERT_TRUE(listener->WaitForFinishes(1));
   EXPECT_EQ(listener->texts[0], "The answer is 42.");
 }
 
 TEST_F(CompletionTest, WhatCannotBeIsRefusedWithTheNumbers) {
-  EXPECT_EQ(Start(Request(), 0).status().code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(Start(Request(), 129).status().code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(Start(Request(""), 1).status().code(), absl::StatusCode::kInvalidArgument);
-  const auto status = Start(Request(std::string(4096, 'a')), 1).status();
+  EXPECT_EQ(Start(Request("a", 0)).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(Start(Request("a", 129)).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(Start(Request("")).status().code(), absl::StatusCode::kInvalidArgument);
+  const auto status = Start(Request(std::string(4096, 'a'))).status();
   EXPECT_THAT(std::string(status.message()), HasSubstr("4096 tokens"));
   EXPECT_TRUE(engine.requests().empty());
   EXPECT_THAT(Exposed(), HasSubstr("outcome=\"invalid\"} 4\n"));
 }
 
-TEST(PromptTest, TheContextHoldsPromptAndAnswer) {
-  ModelInfo info;
-  info.max_context = 100;
-  EXPECT_TRUE(CheckContext(info, 99, 0).ok());
-  EXPECT_FALSE(CheckContext(info, 100, 0).ok());
-  EXPECT_TRUE(CheckContext(info, 60, 40).ok());
-  const absl::Status status = CheckContext(info, 60, 41);
-  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
-  for (const char* number : {"60", "41", "100"}) {
-    EXPECT_THAT(std::string(status.message()), HasSubstr(number));
-  }
-  EXPECT_FALSE(CheckContext(info, 1, std::numeric_limits<int64_t>::max()).ok());
+TEST_F(CompletionTest, ANucleusOfNothingHoldsTheBestToken) {
+  CompletionRequest request = Request();
+  request.generate.sampling.top_p = 0;
+  ASSERT_TRUE(Start(std::move(request)).ok());
+  ASSERT_TRUE(listener->WaitForFinishes(1));
+  EXPECT_EQ(engine.requests()[0].sampling.temperature, 0);
+  EXPECT_EQ(engine.requests()[0].sampling.top_p, 1);
 }
 
-TEST(PromptTest, BosComesOnceAndOnlyWhereItIsWanted) {
-  FakeOptions options;
-  const FakeEngine without(options);
-  options.add_bos = true;
-  const FakeEngine with(options);
-  using Ids = std::vector<int32_t>;
-  EXPECT_EQ(*PromptFromText(without, "a"), (Ids{'a'}));
-  EXPECT_EQ(*PromptFromText(with, "a"), (Ids{kFakeBos, 'a'}));
-  EXPECT_EQ(*PromptFromText(with, "<s>a"), (Ids{kFakeBos, 'a'}));
-  EXPECT_EQ(PromptFromChat(with, {{"user", "<s>"}})->at(1), kFakeStart);
-  EXPECT_EQ(*PromptFromIds(with, {7}), (Ids{7}));
-  EXPECT_FALSE(PromptFromIds(with, {kFakeVocab}).ok());
+// Has memory for one request only.
+class SmallEngine : public FakeEngine {
+ public:
+  absl::StatusOr<RequestId> Submit(GenerateRequest request,
+                                   std::shared_ptr<ResponseSink> sink) override {
+    if (!requests().empty()) throw std::bad_alloc();
+    return FakeEngine::Submit(std::move(request), std::move(sink));
+  }
+};
+
+TEST(CompletionMemoryTest, WhatIsThrownEndsTheCallAndItsFirstAnswer) {
+  Metrics metrics;
+  SmallEngine engine;
+  engine.Pause();
+  const auto listener = std::make_shared<Recorder>(2);
+  const auto status =
+      Completion::Start(engine, metrics, Request("hello", 2), {"id", "test"}, listener).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("memory"));
+  EXPECT_EQ(engine.cancelled(), 1);
+  EXPECT_TRUE(engine.WaitForIdle());
+  EXPECT_EQ(listener->events(), 0);
+  EXPECT_THAT(metrics.Expose(engine.load()), HasSubstr("outcome=\"rejected\"} 1\n"));
+}
+
+TEST(CallTest, ARefusedCallIsCountedAndLogged) {
+  ASSERT_TRUE(SetUpLogging("info", "text").ok());
+  testing::internal::CaptureStderr();
+  Metrics metrics;
+  CountRefused(metrics, {"id-7", "test"}, absl::InvalidArgumentError("no"), absl::Seconds(1));
+  const std::string line = testing::internal::GetCapturedStderr();
+  EXPECT_THAT(line, HasSubstr("request id=\"id-7\" endpoint=\"test\" outcome=\"invalid\""));
+  EXPECT_THAT(line, Not(HasSubstr("tokens")));
+  EXPECT_THAT(metrics.Expose({}), HasSubstr("outcome=\"invalid\"} 1\n"));
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <fstream>
 #include <set>
 
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "server/flag_table.h"
@@ -41,13 +42,14 @@ class FlagsTest : public testing::Test {
 TEST_F(FlagsTest, EverySpellingBinds) {
   const absl::Status status =
       Serve({"--http-port=0", "--grpc-port", "7", "--no-skip", "--drain-seconds", "1.5",
-             "--http-idle-seconds=2.5", "--host", "::1", "--threads=3"});
+             "--stop-seconds=0.5", "--http-idle-seconds=2.5", "--host", "::1", "--threads=3"});
   ASSERT_TRUE(status.ok()) << status;
   EXPECT_EQ(options.engine.model_path, "m.gguf");
   EXPECT_EQ(options.serve.http_port, 0);
   EXPECT_EQ(options.serve.grpc_port, 7);
   EXPECT_FALSE(options.engine.skip_enabled);
   EXPECT_EQ(options.serve.drain_seconds, 1.5);
+  EXPECT_EQ(options.serve.stop_seconds, 0.5);
   EXPECT_EQ(options.serve.http.idle_timeout, std::chrono::milliseconds(2500));
   EXPECT_EQ(options.serve.host, "::1");
   EXPECT_EQ(options.engine.threads, 3);
@@ -106,6 +108,13 @@ TEST_F(FlagsTest, WhatIsWrongIsNamed) {
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << named;
     EXPECT_THAT(Message(status), HasSubstr(named));
   }
+  for (const char* port : {"99999", "-1", "8080x", "1.5", "99999999999999999999"}) {
+    EXPECT_EQ(Message(Try(kServe, {"m", absl::StrCat("--http-port=", port)})),
+              absl::StrCat("--http-port: '", port, "' is not a whole number from 0 to 65535"));
+  }
+  EXPECT_THAT(Message(Try(kServe, {"m", "--max-queue=-1"})), HasSubstr("from 0 to 1073741824"));
+  EXPECT_THAT(Message(Try(kServe, {"m", "--drain-seconds=x"})),
+              HasSubstr("a number from 0 to 86400"));
   EXPECT_THAT(Message(Try(kServe, {})), HasSubstr("model"));
   EXPECT_THAT(Message(Try(kCalibrate, {"m"})), HasSubstr("texts"));
   EXPECT_THAT(Message(Try(kBench, {"m", "--prompt-lengths=5,,6"})), HasSubstr("prompt-lengths"));
@@ -129,7 +138,10 @@ TEST_F(FlagsTest, AFileGivesFlagsAndTheCommandLineWins) {
 TEST_F(FlagsTest, ABadFileIsNamed) {
   EXPECT_THAT(Message(Serve({"--config=/does/not/exist"})), HasSubstr("/does/not/exist"));
   EXPECT_THAT(Message(Serve({"--config", Config("[1]")})), HasSubstr("JSON object"));
-  EXPECT_THAT(Message(Serve({"--config", Config("{\"a\": ")})), HasSubstr("JSON object"));
+  EXPECT_THAT(Message(Serve({"--config", Config("{\n\"a\": ")})), HasSubstr("valid JSON"));
+  EXPECT_THAT(Message(Serve({"--config", Config("{\n\"a\": ")})), HasSubstr("line 2"));
+  EXPECT_THAT(Message(Serve({"--config", Config("{\"drain-seconds\": 1e999}")})),
+              HasSubstr("valid JSON"));
   EXPECT_THAT(Message(Serve({"--config", Config(R"({"htp-port": 1})")})), HasSubstr("htp-port"));
   EXPECT_THAT(Message(Serve({"--config", Config(R"({"http-port": "x"})")})),
               HasSubstr("http-port"));

@@ -5,12 +5,14 @@
 #include <limits>
 
 #include "gmock/gmock.h"
+#include "grpcpp/impl/codegen/client_unary_call.h"
 #include "tests/server/grpc_fixture.h"
 
 namespace skipserve {
 namespace {
 
 using testing::HasSubstr;
+using testing::Not;
 
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 constexpr float kInf = std::numeric_limits<float>::infinity();
@@ -49,7 +51,7 @@ const std::vector<BadCase>& Cases() {
       {"TemperatureNegative", "sampling.temperature",
        [](R& r) { r.mutable_sampling()->set_temperature(-0.1f); }},
       {"TopK", "sampling.top_k", [](R& r) { r.mutable_sampling()->set_top_k(-1); }},
-      {"TopPZero", "sampling.top_p", [](R& r) { r.mutable_sampling()->set_top_p(0); }},
+      {"TopPNegative", "sampling.top_p", [](R& r) { r.mutable_sampling()->set_top_p(-0.1f); }},
       {"TopPLarge", "sampling.top_p", [](R& r) { r.mutable_sampling()->set_top_p(1.01f); }},
       {"TopPNan", "sampling.top_p", [](R& r) { r.mutable_sampling()->set_top_p(kNan); }},
       {"MinP", "sampling.min_p", [](R& r) { r.mutable_sampling()->set_min_p(kNan); }},
@@ -173,8 +175,10 @@ TEST_F(GrpcBadInputTest, AnotherModelIsNotFound) {
   const Answer answer = Generate(request);
   EXPECT_EQ(answer.status.error_code(), grpc::StatusCode::NOT_FOUND);
   EXPECT_THAT(answer.status.error_message(), HasSubstr("fake-model"));
-  request.set_model("default");
-  EXPECT_TRUE(Generate(request).status.ok());
+  for (const char* name : {"default", "fake-model", "fake", "fake.gguf"}) {
+    request.set_model(name);
+    EXPECT_TRUE(Generate(request).status.ok()) << name;
+  }
 }
 
 TEST_F(GrpcBadInputTest, AChatNeedsATemplate) {
@@ -188,21 +192,44 @@ TEST_F(GrpcBadInputTest, AChatNeedsATemplate) {
   EXPECT_THAT(answer.status.error_message(), HasSubstr("chat"));
 }
 
-TEST_F(GrpcBadInputTest, BytesThatAreNoMessageHarmNobody) {
+TEST_F(GrpcBadInputTest, WhatNoContextCouldHoldIsRefusedWithTheNumbers) {
   StartServer();
+  const Answer answer = Generate(TextRequest(std::string(100000, 'a')));
+  EXPECT_EQ(answer.status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_THAT(answer.status.error_message(), HasSubstr("100000 bytes"));
+  EXPECT_THAT(answer.status.error_message(), HasSubstr("4096 tokens"));
+}
+
+TEST_F(GrpcBadInputTest, BytesThatAreNoMessageAreRefusedAndHarmNobody) {
+  StartServer();
+  testing::internal::CaptureStderr();
+  const auto expect_refused = [](const grpc::Status& status, const std::string& message) {
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+    EXPECT_THAT(status.error_message(), HasSubstr("not a skipserve.v1." + message));
+    EXPECT_THAT(status.error_message(), HasSubstr("UTF-8"));
+  };
   // A field of text that is no UTF-8, and one whose length runs past the end.
   for (const std::string& bytes : {std::string("\x0a\x02\xff\xfe"), std::string("\x0a\x7f"
                                                                                 "a")}) {
     grpc::Slice slice(bytes);
     const grpc::ByteBuffer request(&slice, 1);
-    grpc::internal::RpcMethod method("/skipserve.v1.SkipServe/Generate",
-                                     grpc::internal::RpcMethod::SERVER_STREAMING, channel);
-    grpc::ClientContext context;
+    const grpc::internal::RpcMethod generate("/skipserve.v1.SkipServe/Generate",
+                                             grpc::internal::RpcMethod::SERVER_STREAMING, channel);
+    grpc::ClientContext generate_context;
     std::unique_ptr<grpc::ClientReader<grpc::ByteBuffer>> reader(
-        grpc::internal::ClientReaderFactory<grpc::ByteBuffer>::Create(channel.get(), method,
-                                                                      &context, request));
-    EXPECT_FALSE(reader->Finish().ok());
+        grpc::internal::ClientReaderFactory<grpc::ByteBuffer>::Create(channel.get(), generate,
+                                                                      &generate_context, request));
+    expect_refused(reader->Finish(), "GenerateRequest");
+    const grpc::internal::RpcMethod tokenize("/skipserve.v1.SkipServe/Tokenize",
+                                             grpc::internal::RpcMethod::NORMAL_RPC, channel);
+    grpc::ClientContext tokenize_context;
+    grpc::ByteBuffer response;
+    expect_refused(grpc::internal::BlockingUnaryCall<grpc::ByteBuffer, grpc::ByteBuffer>(
+                       channel.get(), tokenize, &tokenize_context, request, &response),
+                   "TokenizeRequest");
   }
+  EXPECT_THAT(testing::internal::GetCapturedStderr(), Not(HasSubstr("libprotobuf")));
+  EXPECT_TRUE(ExposesLine(R"(skipserve_requests_total{endpoint="grpc",outcome="invalid"} 2)"));
   EXPECT_TRUE(Generate(TextRequest()).status.ok());
 }
 

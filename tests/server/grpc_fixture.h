@@ -44,9 +44,13 @@ struct Answer {
 class GrpcTest : public testing::Test {
  protected:
   void StartServer(FakeOptions options = {}) {
-    engine = std::make_unique<FakeEngine>(std::move(options));
+    StartServer(std::make_unique<FakeEngine>(std::move(options)));
+  }
+  void StartServer(std::unique_ptr<FakeEngine> over) {
+    engine = std::move(over);
     GrpcOptions grpc_options;
     grpc_options.served_name = "fake-model";
+    grpc_options.model_path = "/models/fake.gguf";
     auto started = GrpcServer::Start(*engine, metrics, grpc_options);
     ASSERT_TRUE(started.ok()) << started.status();
     server = *std::move(started);

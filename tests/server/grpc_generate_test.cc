@@ -219,6 +219,21 @@ TEST_F(GrpcGenerateTest, TheDeadlineIsTheEngines) {
   EXPECT_EQ(engine->cancelled(), 0) << "it ended by its deadline, not by the client's going away";
 }
 
+TEST_F(GrpcGenerateTest, AClientWhoGivesUpAtTheDeadlineDidNotCancel) {
+  StartServer();
+  engine->Pause();
+  const auto deadline = std::chrono::system_clock::now() + std::chrono::milliseconds(500);
+  grpc::ClientContext context;
+  context.set_deadline(deadline);
+  auto reader = stub->Generate(&context, TextRequest());
+  ASSERT_TRUE(engine->WaitForRequests(1));
+  std::this_thread::sleep_until(deadline - std::chrono::milliseconds(50));  // its clock is ahead
+  context.TryCancel();
+  EXPECT_TRUE(engine->WaitForIdle());
+  EXPECT_EQ(engine->cancelled(), 0);
+  reader->Finish();
+}
+
 TEST_F(GrpcGenerateTest, WithoutADeadlineThereIsNone) {
   StartServer();
   grpc::ClientContext context;

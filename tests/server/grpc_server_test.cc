@@ -1,8 +1,10 @@
 // What surrounds Generate: the other RPCs, health, reflection, ports, draining and stopping.
 #include <fstream>
+#include <new>
 #include <sstream>
 #include <thread>
 
+#include "absl/time/clock.h"
 #include "gmock/gmock.h"
 #include "grpcpp/impl/codegen/client_unary_call.h"
 #include "tests/server/grpc_fixture.h"
@@ -105,6 +107,7 @@ TEST_F(GrpcServerTest, ReflectionListsTheServices) {
   EXPECT_TRUE(stream->Finish().ok());
 }
 
+// As /tokenize does; see http_routes_test.cc.
 TEST_F(GrpcServerTest, TokenizesAsGenerateWouldAndPlainly) {
   FakeOptions options;
   options.add_bos = true;
@@ -231,6 +234,59 @@ TEST_F(GrpcServerTest, StoppingCancelsWhatIsLeft) {
   server->Stop(absl::ZeroDuration());
   EXPECT_TRUE(engine->WaitForCancelled(1));
   EXPECT_FALSE(Collect(*running).status.ok());
+}
+
+TEST_F(GrpcServerTest, WatchersOfTheHealthHoldNothingUp) {
+  StartServer();
+  grpc::ClientContext context;
+  const Reader watch = Stream("/grpc.health.v1.Health/Watch", HealthRequest(""), context);
+  grpc::ByteBuffer response;
+  ASSERT_TRUE(watch->Read(&response));
+  const absl::Time begin = absl::Now();
+  server->Stop(absl::Seconds(20));
+  EXPECT_LT(absl::Now() - begin, absl::Seconds(10));
+  EXPECT_FALSE(watch->Finish().ok());
+}
+
+TEST_F(GrpcServerTest, StoppingWaitsForCallsUnderWay) {
+  StartServer();
+  engine->Pause();
+  grpc::ClientContext context;
+  auto running = stub->Generate(&context, TextRequest());
+  ASSERT_TRUE(engine->WaitForRequests(1));
+  std::thread stop([&] { server->Stop(absl::Seconds(60)); });
+  absl::SleepFor(absl::Milliseconds(50));
+  engine->Resume();
+  EXPECT_TRUE(Collect(*running).status.ok());
+  stop.join();
+}
+
+// Has no memory to tokenize with.
+class NoMemoryEngine : public FakeEngine {
+ public:
+  const Tokenizer& tokenizer() const override { throw std::bad_alloc(); }
+};
+
+TEST_F(GrpcServerTest, WhatAHandlerThrowsIsItsCallsEndAlone) {
+  StartServer(std::make_unique<NoMemoryEngine>());
+  const auto expect_refused = [](const grpc::Status& status) {
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+    EXPECT_THAT(status.error_message(), HasSubstr("memory"));
+  };
+  expect_refused(Generate(TextRequest()).status);
+  v1::TokenizeRequest text;
+  text.set_text("a");
+  v1::TokenizeResponse tokens;
+  grpc::ClientContext tokenize_context;
+  expect_refused(stub->Tokenize(&tokenize_context, text, &tokens));
+  v1::DetokenizeRequest ids;
+  v1::DetokenizeResponse back;
+  grpc::ClientContext detokenize_context;
+  expect_refused(stub->Detokenize(&detokenize_context, ids, &back));
+  EXPECT_TRUE(ExposesLine(R"(skipserve_requests_total{endpoint="grpc",outcome="rejected"} 1)"));
+  v1::GetLoadResponse load;
+  grpc::ClientContext load_context;
+  EXPECT_TRUE(stub->GetLoad(&load_context, {}, &load).ok());
 }
 
 TEST_F(GrpcServerTest, ATakenPortIsAnError) {

@@ -1,8 +1,12 @@
 // The two completion routes over a socket: shapes, streams, and the errors of the engine.
+#include <algorithm>
+#include <memory>
+#include <new>
 #include <set>
 #include <string>
 #include <vector>
 
+#include "server/log.h"
 #include "tests/server/http_fixture.h"
 
 namespace skipserve {
@@ -147,6 +151,50 @@ TEST_F(HttpTest, SeveralPromptsAndChoices) {
   EXPECT_THAT(texts, ElementsAre("Th", "Th", "Th", "Th"));
 }
 
+TEST_F(HttpTest, ACallOfManyPromptsCountsOnce) {
+  EXPECT_EQ(Post(kText, {{"prompt", {"one", "two three", "x"}}}).status, 200);
+  const std::string text = Get("/metrics").body;
+  EXPECT_THAT(text, HasSubstr("endpoint=\"/v1/completions\",outcome=\"ok\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr("skipserve_prompt_tokens_total 13\n"));
+}
+
+TEST_F(HttpTest, RefusedCallsHaveAnIdThatTheLogHasToo) {
+  ASSERT_TRUE(SetUpLogging("info", "text").ok());
+  const std::vector<std::pair<int, json>> cases = {{400, ChatBody({{"temperature", -1}})},
+                                                   {404, ChatBody({{"model", "gpt-x"}})},
+                                                   {429, ChatBody()}};
+  for (const auto& [status, body] : cases) {
+    if (status == 429) engine_->RefuseNext({absl::ResourceExhaustedError("the queue is full")});
+    ::testing::internal::CaptureStderr();
+    const TestReply reply = Post(kChat, body);
+    const std::string log = ::testing::internal::GetCapturedStderr();
+    EXPECT_EQ(reply.status, status);
+    ASSERT_EQ(reply.headers.count("x-request-id"), 1u) << status;
+    EXPECT_THAT(log, HasSubstr("request id=\"" + reply.headers.at("x-request-id") + "\""));
+    EXPECT_THAT(log, HasSubstr(status == 429 ? "\"rejected\"" : "\"invalid\""));
+    EXPECT_EQ(std::count(log.begin(), log.end(), '\n'), 1) << log;
+  }
+}
+
+// Has no memory to tokenize with.
+class NoMemoryEngine : public FakeEngine {
+ public:
+  const Tokenizer& tokenizer() const override { throw std::bad_alloc(); }
+};
+
+TEST_F(HttpTest, WhatAHandlerThrowsIsItsCallsEndAlone) {
+  Restart(std::make_unique<NoMemoryEngine>());
+  for (const auto& [path, body] : {std::pair<std::string, json>{kChat, ChatBody()},
+                                   {kText, TextBody()},
+                                   {"/tokenize", {{"text", "x"}}}}) {
+    const TestReply reply = Post(path, body);
+    EXPECT_EQ(reply.status, 429) << path;
+    EXPECT_THAT(reply.body, HasSubstr("memory"));
+  }
+  EXPECT_THAT(Get("/metrics").body,
+              HasSubstr("endpoint=\"/v1/completions\",outcome=\"rejected\"} 1\n"));
+}
+
 TEST_F(HttpTest, SkipReportWithLayersAndRows) {
   const json body =
       Post(kText,
@@ -255,6 +303,11 @@ TEST_F(HttpTest, PromptLongerThanTheContext) {
   EXPECT_EQ(reply.json()["error"]["param"], "prompt");
   EXPECT_EQ(reply.json()["error"]["code"], "context_length_exceeded");
   EXPECT_THAT(reply.body, HasSubstr("4096"));
+  // So long that it is not even tokenized.
+  const TestReply huge = Post(kText, {{"prompt", std::string(100000, 'x')}});
+  EXPECT_EQ(huge.status, 400);
+  EXPECT_EQ(huge.json()["error"]["code"], "context_length_exceeded");
+  EXPECT_THAT(huge.body, HasSubstr("100000 bytes"));
 }
 
 TEST_F(HttpTest, UnknownModelIs404) {

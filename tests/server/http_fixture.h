@@ -23,15 +23,18 @@ class HttpTest : public ::testing::Test {
  protected:
   // Again with other options, in place of the server that SetUp started.
   void Restart(FakeOptions fake, HttpOptions options = {}) {
+    Restart(std::make_unique<FakeEngine>(std::move(fake)), std::move(options));
+  }
+  void Restart(std::unique_ptr<FakeEngine> engine, HttpOptions options = {}) {
     server_.reset();
-    engine_ = std::make_unique<FakeEngine>(std::move(fake));
+    engine_ = std::move(engine);
     options.served_name = "tiny";
     options.model_path = "/models/tiny-model.Q8_0.gguf";
     auto server = HttpServer::Start(*engine_, metrics_, options);
     ASSERT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);
   }
-  void SetUp() override { Restart({}); }
+  void SetUp() override { Restart(FakeOptions()); }
 
   uint16_t port() const { return server_->port(); }
 

@@ -1,6 +1,8 @@
 // Sizes and times: whatever a client sends, or fails to send, gets an answer or an end, and the
 // next request is served.
+#include <memory>
 #include <string>
+#include <vector>
 
 #include "tests/server/http_fixture.h"
 
@@ -19,7 +21,7 @@ TEST_F(HttpTest, HugeHeaderIs431) {
 TEST_F(HttpTest, BodyOverTheLimitIs413) {
   HttpOptions options;
   options.body_limit_bytes = 10000;
-  Restart({}, options);
+  Restart(FakeOptions(), options);
   TestClient client(port());
   client.SendPost(kText, "{\"prompt\":\"" + std::string(1 << 20, 'x') + "\"}");
   const TestReply reply = client.Read();
@@ -55,17 +57,38 @@ TEST_F(HttpTest, ChunkedBodyAndExpectContinue) {
 TEST_F(HttpTest, BodiesOfAllClientsTogetherAreBounded) {
   HttpOptions options;
   options.body_memory_bytes = 100000;
-  Restart({}, options);
+  Restart(FakeOptions(), options);
   const std::string large = "{\"text\":\"" + std::string(200000, 'x') + "\"}";
   EXPECT_EQ(PostText("/tokenize", large).status, 503);
   EXPECT_EQ(PostText("/tokenize", large.substr(0, 50000) + "\"}").status, 200);
   ExpectAlive();
 }
 
+TEST_F(HttpTest, ABodyOnceReadIsHeldNoLonger) {
+  HttpOptions options;
+  options.body_memory_bytes = 100000;
+  FakeOptions fake;
+  fake.max_context = 1'000'000;
+  Restart(fake, options);
+  engine_->Pause();
+  std::vector<std::unique_ptr<TestClient>> clients;
+  for (int i = 0; i < 5; ++i) {  // together they have twice the memory's bytes
+    const bool chat = i % 2 == 0;
+    const std::string text(40000, 'x');
+    nlohmann::json body = {{"prompt", text}};
+    if (chat) body = {{"messages", {{{"role", "user"}, {"content", text}}}}};
+    clients.push_back(std::make_unique<TestClient>(port()));
+    clients.back()->SendPost(chat ? kChat : kText, body.dump());
+    ASSERT_TRUE(engine_->WaitForRequests(i + 1));
+  }
+  engine_->Resume();
+  for (const auto& client : clients) EXPECT_EQ(client->Read().status, 200);
+}
+
 TEST_F(HttpTest, SlowHeaderTimesOut) {
   HttpOptions options;
   options.header_timeout = milliseconds(50);
-  Restart({}, options);
+  Restart(FakeOptions(), options);
   TestClient client(port());
   client.Send("GET /health HTTP/1.1\r\nHost:");
   EXPECT_EQ(client.Read().status, 408);
@@ -76,7 +99,7 @@ TEST_F(HttpTest, SlowHeaderTimesOut) {
 TEST_F(HttpTest, SlowBodyTimesOut) {
   HttpOptions options;
   options.body_timeout = milliseconds(50);
-  Restart({}, options);
+  Restart(FakeOptions(), options);
   TestClient client(port());
   client.Send("POST /tokenize HTTP/1.1\r\nHost: t\r\nContent-Length: 100\r\n\r\n{");
   EXPECT_EQ(client.Read().status, 408);
@@ -86,7 +109,7 @@ TEST_F(HttpTest, SlowBodyTimesOut) {
 TEST_F(HttpTest, IdleConnectionIsClosed) {
   HttpOptions options;
   options.idle_timeout = milliseconds(50);
-  Restart({}, options);
+  Restart(FakeOptions(), options);
   TestClient silent(port());
   EXPECT_TRUE(silent.ReadsEnd());
   TestClient client(port());
@@ -139,7 +162,7 @@ TEST_F(HttpTest, PartsOfRequestsThenNothing) {
 TEST_F(HttpTest, ConnectionsTooManyAreTurnedAway) {
   HttpOptions options;
   options.max_connections = 2;
-  Restart({}, options);
+  Restart(FakeOptions(), options);
   TestClient first(port());
   TestClient second(port());
   EXPECT_EQ(first.Get("/health").status, 200);

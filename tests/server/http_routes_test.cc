@@ -15,7 +15,7 @@ TEST_F(HttpTest, HealthReadyLoadIndex) {
   const TestReply index = Get("/");
   EXPECT_EQ(index.status, 200);
   EXPECT_THAT(index.body, HasSubstr("/v1/chat/completions"));
-  EXPECT_EQ(Get("/health?verbose=1#x").status, 200);
+  EXPECT_EQ(Get("/health?verbose=1").status, 200);
   EXPECT_EQ(Get("http://elsewhere:80/health").status, 200);
 }
 
@@ -65,29 +65,43 @@ TEST_F(HttpTest, ModelsByTheirNames) {
 }
 
 TEST_F(HttpTest, TokenizeAndBack) {
-  const nlohmann::json plain = Post("/tokenize", {{"text", "a<s>"}}).json();
+  const nlohmann::json plain = Post("/tokenize", {{"text", "a<s>"}, {"plain", true}}).json();
   EXPECT_EQ(plain["tokens"], nlohmann::json({'a', '<', 's', '>'})) << plain;
   EXPECT_EQ(plain["count"], 4);
   EXPECT_EQ(plain["max_model_len"], 4096);
-  EXPECT_EQ(Post("/tokenize", {{"content", "a<s>"}, {"allow_special", true}}).json()["tokens"],
+  EXPECT_EQ(Post("/tokenize", {{"content", "a<s>"}}).json()["tokens"],
             nlohmann::json({'a', kFakeBos}));
+  // More than the context could hold: it is only counted.
+  EXPECT_EQ(Post("/tokenize", {{"text", std::string(100000, 'x')}}).json()["count"], 100000);
   const nlohmann::json chat =
       Post("/tokenize", {{"messages", {{{"role", "user"}, {"content", "<s>"}}}}}).json();
   EXPECT_EQ(chat["tokens"][0], kFakeStart) << chat;
   EXPECT_EQ(std::count(chat["tokens"].begin(), chat["tokens"].end(), kFakeBos), 0);
-  EXPECT_EQ(Post("/detokenize", {{"tokens", {'h', 'i', kFakeEos}}}).json()["text"], "hi</s>");
-  EXPECT_EQ(Post("/detokenize", {{"tokens", {'h', kFakeEos}}, {"skip_special_tokens", true}})
+  EXPECT_EQ(Post("/detokenize", {{"tokens", {'h', 'i', kFakeEos}}}).json()["text"], "hi");
+  EXPECT_EQ(Post("/detokenize", {{"tokens", {'h', kFakeEos}}, {"skip_special_tokens", false}})
                 .json()["text"],
-            "h");
+            "h</s>");
   EXPECT_EQ(Post("/detokenize", {{"tokens", {0xff}}}).json()["text"], "\xEF\xBF\xBD");
 
   EXPECT_EQ(Post("/tokenize", {{"text", 5}}).json()["error"]["param"], "text");
+  EXPECT_EQ(Post("/tokenize", ChatBody({{"plain", true}})).json()["error"]["param"], "plain");
   EXPECT_EQ(Post("/tokenize", nlohmann::json::object()).json()["error"]["param"], "text");
   EXPECT_EQ(Post("/tokenize", {{"messages", {1}}}).json()["error"]["param"], "messages[0]");
   EXPECT_EQ(Post("/detokenize", {{"tokens", {1, 260}}}).json()["error"]["param"], "tokens[1]");
   EXPECT_EQ(Post("/detokenize", {{"tokens", "x"}}).json()["error"]["param"], "tokens");
   EXPECT_EQ(Post("/detokenize", nlohmann::json::object()).json()["error"]["param"], "tokens");
   EXPECT_EQ(PostText("/tokenize", "{").status, 400);
+}
+
+// As Tokenize over gRPC does by default; see grpc_server_test.cc.
+TEST_F(HttpTest, TokenizesAsCompletionsWouldRead) {
+  FakeOptions fake;
+  fake.add_bos = true;
+  Restart(fake);
+  const nlohmann::json tokens = Post("/tokenize", {{"text", "a</s>"}}).json()["tokens"];
+  EXPECT_EQ(tokens, nlohmann::json({kFakeBos, 'a', kFakeEos}));
+  EXPECT_EQ(Post(kText, {{"prompt", "a</s>"}}).status, 200);
+  EXPECT_EQ(nlohmann::json(engine_->requests()[0].prompt), tokens);
 }
 
 TEST_F(HttpTest, UnknownPathsAndWrongMethods) {
@@ -131,7 +145,12 @@ TEST_F(HttpTest, ContentTypeMustBeJsonOrAbsent) {
   EXPECT_EQ(post("").status, 200);
   EXPECT_EQ(post("Content-Type: application/json; charset=utf-8\r\n").status, 200);
   EXPECT_EQ(post("Content-Type: text/plain\r\n").status, 415);
-  EXPECT_EQ(post("Content-Type: application/x-www-form-urlencoded\r\n").status, 415);
+  const TestReply form = post("Content-Type: application/x-www-form-urlencoded\r\n");
+  EXPECT_EQ(form.status, 415);
+  EXPECT_EQ(form.headers.count("x-request-id"), 1u);
+  TestClient client(port());
+  client.Send("POST /tokenize HTTP/1.1\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\n{}");
+  EXPECT_EQ(client.Read().status, 415);
 }
 
 }  // namespace

@@ -7,8 +7,6 @@
 namespace skipserve {
 namespace {
 
-using std::chrono::milliseconds;
-
 TEST_F(HttpTest, StopClosesIdleConnections) {
   TestClient idle(port());
   EXPECT_EQ(idle.Get("/health").status, 200);
@@ -16,12 +14,12 @@ TEST_F(HttpTest, StopClosesIdleConnections) {
   TestClient halfway(port());
   halfway.Send("POST /tokenize HTTP/1.1\r\nContent-Len");
   const uint16_t old_port = port();
-  server_->Stop();
+  server_->Stop(absl::Seconds(30));
   EXPECT_TRUE(idle.ReadsEnd());
   EXPECT_TRUE(fresh.ReadsEnd());
   EXPECT_TRUE(halfway.ReadsEnd());
   EXPECT_EQ(TestClient(old_port).Get("/health").status, 0);
-  server_->Stop();  // again: nothing
+  server_->Stop(absl::Seconds(30));  // again: nothing
 }
 
 TEST_F(HttpTest, StopLetsAReplyUnderWayFinish) {
@@ -29,7 +27,7 @@ TEST_F(HttpTest, StopLetsAReplyUnderWayFinish) {
   TestClient client(port());
   client.SendPost(kText, TextBody({{"stream", true}}).dump());
   ASSERT_TRUE(engine_->WaitForRequests(1));
-  std::thread stop([this] { server_->Stop(); });
+  std::thread stop([this] { server_->Stop(absl::Seconds(30)); });
   engine_->Resume();
   const TestReply reply = client.Read();
   EXPECT_EQ(reply.status, 200);
@@ -39,16 +37,13 @@ TEST_F(HttpTest, StopLetsAReplyUnderWayFinish) {
 }
 
 TEST_F(HttpTest, StopCutsOffWhatDoesNotFinish) {
-  HttpOptions options;
-  options.stop_timeout = milliseconds(50);
-  Restart({}, options);
   engine_->Pause();
   TestClient plain(port());
   plain.SendPost(kText, TextBody().dump());
   TestClient stream(port());
   stream.SendPost(kText, TextBody({{"stream", true}}).dump());
   ASSERT_TRUE(engine_->WaitForRequests(2));
-  server_->Stop();
+  server_->Stop(absl::Milliseconds(50));
   EXPECT_TRUE(engine_->WaitForCancelled(2));
   EXPECT_EQ(plain.Read().status, 0);
   EXPECT_EQ(stream.Read().status, 0);
@@ -62,7 +57,7 @@ TEST_F(HttpTest, DrainThenStopAnswersEveryone) {
   stream.SendPost(kText, TextBody({{"stream", true}}).dump());
   ASSERT_TRUE(engine_->WaitForRequests(2));
   engine_->Drain(absl::ZeroDuration());
-  server_->Stop();
+  server_->Stop(absl::Seconds(30));
   EXPECT_EQ(plain.Read().status, 503);
   EXPECT_EQ(stream.Read().status, 503);
 }
@@ -71,9 +66,7 @@ TEST_F(HttpTest, TheEngineMayOutliveTheServer) {
   FakeOptions fake;
   fake.token_delay = absl::Milliseconds(1);
   fake.max_context = 1'000'000;
-  HttpOptions options;
-  options.stop_timeout = milliseconds(1);
-  Restart(fake, options);
+  Restart(fake);
   TestClient client(port());
   client.SendPost(
       kText, TextBody({{"stream", true}, {"ignore_eos", true}, {"max_tokens", 100000}}).dump());

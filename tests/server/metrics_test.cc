@@ -1,9 +1,13 @@
 // What Prometheus reads, and the one mapping of errors.
 #include "server/metrics.h"
 
+#include <new>
+#include <stdexcept>
+
 #include "gmock/gmock.h"
 #include "grpcpp/support/status.h"
 #include "gtest/gtest.h"
+#include "server/log.h"
 #include "server/status.h"
 
 namespace skipserve {
@@ -114,6 +118,27 @@ TEST(StatusTest, OneTableForAllFrontEnds) {
   EXPECT_EQ(HttpStatusCode(absl::OkStatus()), 200);
   EXPECT_EQ(OutcomeLabel(absl::OkStatus()), "ok");
   EXPECT_EQ(ToGrpcStatus(absl::InternalError("caf\xc3\xa9")).error_message(), "caf??");
+}
+
+TEST(StatusTest, HttpErrorsFindTheirWayBack) {
+  EXPECT_EQ(StatusFromHttp(400, "m").code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(StatusFromHttp(404, "m").code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(StatusFromHttp(429, "m").code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(StatusFromHttp(503, "m").code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(OutcomeLabel(StatusFromHttp(415, "m")), "invalid");
+  EXPECT_EQ(OutcomeLabel(StatusFromHttp(500, "m")), "error");
+  EXPECT_EQ(OutcomeLabel(StatusFromHttp(507, "m")), "error");
+}
+
+TEST(StatusTest, WhatIsThrownGoesToTheLogAndNotToTheClient) {
+  ASSERT_TRUE(SetUpLogging("info", "text").ok());
+  testing::internal::CaptureStderr();
+  const absl::Status memory = StatusFromException(std::bad_alloc(), "test");
+  const absl::Status fault = StatusFromException(std::runtime_error("secret"), "test");
+  EXPECT_THAT(testing::internal::GetCapturedStderr(), HasSubstr("secret"));
+  EXPECT_EQ(memory.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(fault.code(), absl::StatusCode::kInternal);
+  EXPECT_EQ(std::string(fault.message()).find("secret"), std::string::npos);
 }
 
 }  // namespace

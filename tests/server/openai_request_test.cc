@@ -89,6 +89,7 @@ TEST(OpenAiRequestTest, SamplingAndStopRules) {
   EXPECT_EQ(request.n, 3);
 
   EXPECT_THAT(Good(kChat, {{"stop", "x"}}).generate.stop.strings, ElementsAre("x"));
+  EXPECT_EQ(Good(kChat, {{"top_p", 0}}).generate.sampling.top_p, 0);
   EXPECT_EQ(Good(kChat, {{"top_k", -1}}).generate.sampling.top_k, 0);
   EXPECT_EQ(Good(kChat, {{"max_tokens", 5}, {"max_completion_tokens", 6}}).generate.stop.max_tokens,
             6);
@@ -151,7 +152,7 @@ TEST(OpenAiRequestTest, Skip) {
 TEST(OpenAiRequestTest, BadFieldsOfBothAreNamed) {
   const std::vector<std::pair<std::string, std::vector<std::string>>> cases = {
       {"temperature", {"-0.1", "2.1", "\"1\"", "true", "[]"}},
-      {"top_p", {"0", "-1", "1.01", "\"1\""}},
+      {"top_p", {"-1", "1.01", "\"1\""}},
       {"min_p", {"-0.5", "1.5", "{}"}},
       {"top_k", {"-2", "1.5", "99999999999", "18446744073709551615", "\"4\""}},
       {"repetition_penalty", {"0", "-1", "1000", "\"x\""}},

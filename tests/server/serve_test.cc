@@ -119,12 +119,6 @@ TEST(ServeTest, ATakenPortIsOneClearError) {
   EXPECT_TRUE(first.ok()) << first;
 }
 
-TEST(ServeTest, NamesComeFromTheModelsFile) {
-  EXPECT_EQ(ServedName("/a/b/Smol-Q8.gguf"), "Smol-Q8");
-  EXPECT_EQ(ServedName("Smol/"), "Smol");
-  EXPECT_EQ(ServedName(""), "default");
-}
-
 TEST(LogTest, OneLineAnEventInBothForms) {
   ASSERT_TRUE(SetUpLogging("info", "json").ok());
   testing::internal::CaptureStderr();

@@ -102,8 +102,9 @@ absl::StatusOr<TokenizerSpec> GgufTokenizer(const GgufMetadata& metadata, int32_
   ASSIGN_OR_RETURN(spec.add_prefix_space,
                    metadata.BoolOr("tokenizer.ggml.add_space_prefix", spec.add_prefix_space));
   ASSIGN_OR_RETURN(spec.bos_id, ReadId(metadata, "tokenizer.ggml.bos_token_id"));
-  for (const absl::string_view key : {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
-                                      "tokenizer.ggml.eom_token_id"}) {
+  ASSIGN_OR_RETURN(spec.eos_id, ReadId(metadata, "tokenizer.ggml.eos_token_id"));
+  for (const absl::string_view key :
+       {"tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"}) {
     ASSIGN_OR_RETURN(const int32_t id, ReadId(metadata, key));
     if (id != -1) spec.eos_ids.push_back(id);
   }

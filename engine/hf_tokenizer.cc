@@ -194,8 +194,7 @@ absl::StatusOr<std::string> ReadChatTemplate(const Json& config) {
 absl::Status ReadTokenizerConfig(const Json& config, const Ids& ids, TokenizerSpec* spec) {
   ASSIGN_OR_RETURN(const int32_t bos, NamedToken(config, "bos_token", ids));
   if (!spec->add_bos && bos != -1) spec->bos_id = bos;
-  ASSIGN_OR_RETURN(const int32_t eos, NamedToken(config, "eos_token", ids));
-  if (eos != -1) spec->eos_ids.push_back(eos);
+  ASSIGN_OR_RETURN(spec->eos_id, NamedToken(config, "eos_token", ids));
   ASSIGN_OR_RETURN(spec->add_bos, ReadBoolOr(config, "add_bos_token", spec->add_bos));
   ASSIGN_OR_RETURN(spec->chat_template, ReadChatTemplate(config));
   return absl::OkStatus();

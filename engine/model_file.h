@@ -29,7 +29,8 @@ struct TokenizerSpec {
   bool nfc = false;            // normalise to NFC first (Qwen2)
   bool add_bos = false;        // Encode of a whole prompt puts bos_id first
   int32_t bos_id = -1;
-  std::vector<int32_t> eos_ids;  // any of these ends an answer
+  int32_t eos_id = -1;           // the one that the file declares: what a template calls eos_token
+  std::vector<int32_t> eos_ids;  // any of these ends an answer; eos_id is among them
   std::string chat_template;     // Jinja source; may be empty
 };
 

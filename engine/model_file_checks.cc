@@ -102,6 +102,8 @@ absl::Status FinishTokenizer(int32_t vocab_size, TokenizerSpec* spec) {
     spec->tokens.push_back(absl::StrCat("[PAD", id, "]"));
     spec->kinds.push_back(TokenizerSpec::TokenKind::kUnused);
   }
+  if (spec->eos_id == -1 && !spec->eos_ids.empty()) spec->eos_id = spec->eos_ids[0];
+  if (spec->eos_id != -1) spec->eos_ids.push_back(spec->eos_id);
   for (size_t id = 0; id < declared; ++id) {
     if (spec->kinds[id] == TokenizerSpec::TokenKind::kSpecial &&
         std::find(std::begin(kEndsTurn), std::end(kEndsTurn), spec->tokens[id]) !=

@@ -23,9 +23,10 @@ absl::Status CheckWeights(const ModelFile& file);
 absl::Status CheckBiases(const StoredTensors& tensors,
                          absl::Span<const absl::string_view> used_suffixes);
 
-// The last step of a TokenizerSpec whose tokens, kinds, bos_id, add_bos and declared eos_ids are
-// in: pads the vocabulary to `vocab_size` with unused tokens, adds the well-known tokens that end a
-// turn (whatever a file declares, a chat model stops at these), and checks the ids.
+// The last step of a TokenizerSpec whose tokens, kinds, bos_id, add_bos and declared eos_id and
+// eos_ids are in: pads the vocabulary to `vocab_size` with unused tokens, takes the first of
+// eos_ids where no eos_id is declared, adds the well-known tokens that end a turn (whatever a file
+// declares, a chat model stops at these), and checks the ids.
 // INVALID_ARGUMENT where there are more tokens than `vocab_size`, or an id lies outside.
 absl::Status FinishTokenizer(int32_t vocab_size, TokenizerSpec* spec);
 

@@ -125,7 +125,7 @@ absl::StatusOr<std::unique_ptr<Engine>> OpenEngine(const EngineOptions& options)
     const auto text = [&](int32_t id) { return std::string(parts.tokenizer->TokenBytes(id)); };
     const TokenizerSpec& spec = model->tokenizer();
     absl::StatusOr<std::unique_ptr<ChatTemplate>> parsed = ChatTemplate::Parse(
-        spec.chat_template, text(spec.bos_id), spec.eos_ids.empty() ? "" : text(spec.eos_ids[0]));
+        spec.chat_template, text(spec.bos_id), text(spec.eos_id));
     if (parsed.ok()) {
       parts.chat_template = *std::move(parsed);
     } else {

@@ -153,6 +153,10 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::Create(TokenizerSpec spec)
     return absl::InvalidArgumentError(
         absl::StrCat("the BOS token ", spec.bos_id, " is not in the vocabulary"));
   }
+  if (outside(spec.eos_id)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the EOS token ", spec.eos_id, " is not in the vocabulary"));
+  }
   for (const int32_t id : spec.eos_ids) {
     if (id >= 0 && !outside(id)) continue;
     return absl::InvalidArgumentError(

@@ -67,6 +67,7 @@ TEST_P(ModelFormats, TheTokenizersAreEqual) {
   EXPECT_EQ(a.nfc, b.nfc);
   EXPECT_EQ(a.add_bos, b.add_bos);
   EXPECT_EQ(a.bos_id, b.bos_id);
+  EXPECT_EQ(a.eos_id, b.eos_id);
   EXPECT_EQ(a.eos_ids, b.eos_ids);
   EXPECT_EQ(a.chat_template, b.chat_template);
 }
@@ -105,6 +106,7 @@ TEST(ModelFormatsOnly, TheShapesAreWhatTheyWereMadeAs) {
   EXPECT_EQ(plain->config().width, 48);
   EXPECT_TRUE(plain->tokenizer().split_digits_alone);
   EXPECT_THAT(plain->tokenizer().eos_ids, ElementsAre(0, 2));
+  EXPECT_EQ(plain->tokenizer().eos_id, 2) << "the declared one, not the lowest";
   EXPECT_EQ(plain->tokenizer().bos_id, 1);
   EXPECT_FALSE(plain->tokenizer().add_bos);
   EXPECT_TRUE(llama3->tokenizer().add_bos);

@@ -86,6 +86,20 @@ TEST_F(HfTokenizer, AddedTokensAndGaps) {
   EXPECT_THAT(ErrorOf(plain_), HasSubstr("token 'zzz' has no id in 0 .. 319"));
 }
 
+// A template's eos_token is the declared one; every token that ends a turn ends an answer.
+TEST_F(HfTokenizer, EndToken) {
+  HfConfig config = Config();
+  const auto parse = [&](const std::string& settings) {
+    return *ParseHfTokenizer({plain_.dump(), settings, ""}, config);
+  };
+  EXPECT_EQ(parse(R"({"eos_token": "<|im_end|>"})").eos_id, 2);
+  config.eos_ids = {5, 4};
+  EXPECT_EQ(parse("{}").eos_id, 5) << "the first of config.json's";
+  TokenizerSpec spec = parse(R"({"eos_token": "<|im_end|>"})");
+  EXPECT_EQ(spec.eos_id, 2);
+  EXPECT_THAT(spec.eos_ids, ElementsAre(0, 2, 4, 5));
+}
+
 TEST_F(HfTokenizer, BeginningToken) {
   auto spec = Parse(llama3_);
   ASSERT_TRUE(spec.ok()) << spec.status();

@@ -96,6 +96,9 @@ TEST(TokenizerTest, RefusesASpecThatContradictsItself) {
   spec.bos_id = 10;
   EXPECT_THAT(message(spec), testing::HasSubstr("BOS"));
   spec.bos_id = 9;
+  spec.eos_id = 10;
+  EXPECT_THAT(message(spec), testing::HasSubstr("EOS"));
+  spec.eos_id = -1;
   spec.eos_ids = {0, -2};
   EXPECT_THAT(message(spec), testing::HasSubstr("EOS"));
   TokenizerSpec unknown;

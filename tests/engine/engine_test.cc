@@ -1,7 +1,8 @@
-// The engine as its callers see it, on the tiny model with the reference backend: answers do not depend on company, every
-// request ends exactly once, and nothing it held stays behind.
+// The engine as its callers see it, on the tiny model with the reference backend: answers do not
+// depend on company, every request ends exactly once, and nothing it held stays behind.
 #include <gtest/gtest.h>
 
+#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
@@ -34,7 +35,8 @@ class CollectingSink : public ResponseSink {
   }
 
   const FinishEvent& Wait() {
-    EXPECT_TRUE(done_.WaitForNotificationWithTimeout(absl::Minutes(2))) << "the request never ended";
+    EXPECT_TRUE(done_.WaitForNotificationWithTimeout(absl::Minutes(2)))
+        << "the request never ended";
     return finish_;
   }
   void WaitForFirstToken() { EXPECT_TRUE(first_.WaitForNotificationWithTimeout(absl::Minutes(2))); }
@@ -60,17 +62,12 @@ EngineOptions TinyOptions() {
   return options;
 }
 
-std::unique_ptr<Engine> MustOpen(EngineOptions options = TinyOptions()) {
-  absl::StatusOr<std::unique_ptr<Engine>> engine = OpenEngine(options);
-  EXPECT_TRUE(engine.ok()) << engine.status();
-  return *std::move(engine);
-}
-
 GenerateRequest SomeRequest(int length, int seed, int64_t max_tokens = 12) {
   GenerateRequest request;
   uint32_t state = seed;
   for (int i = 0; i < length; ++i) {
-    request.prompt.push_back(static_cast<int32_t>((state = state * 1664525u + 1013904223u) >> 8) % 300 + 3);
+    request.prompt.push_back(
+        static_cast<int32_t>((state = state * 1664525u + 1013904223u) >> 8) % 300 + 3);
   }
   request.sampling.temperature = 0;
   request.stop.max_tokens = max_tokens;
@@ -99,16 +96,31 @@ std::vector<int32_t> Answer(Engine& engine, GenerateRequest request) {
   return sink->tokens_;
 }
 
-void ExpectEmpty(Engine& engine) {
-  engine.Drain(absl::Minutes(1));
-  const EngineLoad load = engine.load();
-  EXPECT_EQ(load.kv_blocks_used, 0);
-  EXPECT_EQ(load.kv_blocks_reserved, 0);
-  EXPECT_EQ(load.waiting + load.prefilling + load.decoding, 0);
-}
+// Whatever a test did, its engines end empty: no request and no block of KV memory stays behind.
+class LlmEngineTest : public testing::Test {
+ protected:
+  Engine* Open(EngineOptions options = TinyOptions()) {
+    absl::StatusOr<std::unique_ptr<Engine>> engine = OpenEngine(options);
+    EXPECT_TRUE(engine.ok()) << engine.status();
+    return engines_.emplace_back(*std::move(engine)).get();
+  }
 
-TEST(LlmEngine, BatchedEqualsAlone) {
-  const auto engine = MustOpen();
+  void TearDown() override {
+    for (const auto& engine : engines_) {
+      engine->Drain(absl::Minutes(1));
+      const EngineLoad load = engine->load();
+      EXPECT_EQ(load.kv_blocks_used, 0);
+      EXPECT_EQ(load.kv_blocks_reserved, 0);
+      EXPECT_EQ(load.waiting + load.prefilling + load.decoding, 0);
+    }
+  }
+
+ private:
+  std::vector<std::unique_ptr<Engine>> engines_;
+};
+
+TEST_F(LlmEngineTest, BatchedEqualsAlone) {
+  Engine* const engine = Open();
   std::vector<GenerateRequest> requests;
   for (int i = 0; i < 8; ++i) {
     requests.push_back(SomeRequest(20 + 37 * i, i));
@@ -128,13 +140,12 @@ TEST(LlmEngine, BatchedEqualsAlone) {
     EXPECT_EQ(sinks[i]->tokens_, alone[i]) << "request " << i;
     EXPECT_EQ(sinks[i]->finishes_, 1);
   }
-  ExpectEmpty(*engine);
 }
 
-TEST(LlmEngine, SkipOffEqualsAnEngineWithoutSkipping) {
+TEST_F(LlmEngineTest, SkipOffEqualsAnEngineWithoutSkipping) {
   EngineOptions options = TinyOptions();
   options.skip_enabled = false;
-  const auto with = MustOpen(), without = MustOpen(options);
+  Engine *const with = Open(), *const without = Open(options);
   GenerateRequest off = SomeRequest(180, 3), asked = off;
   asked.skip = Layered();
   off.logprobs = asked.logprobs = 3;
@@ -150,8 +161,8 @@ TEST(LlmEngine, SkipOffEqualsAnEngineWithoutSkipping) {
   EXPECT_EQ(b->finish_.report.skip_ratio, 0);
 }
 
-TEST(LlmEngine, ReportsWhatWasSkipped) {
-  const auto engine = MustOpen();
+TEST_F(LlmEngineTest, ReportsWhatWasSkipped) {
+  Engine* const engine = Open();
   GenerateRequest request = SomeRequest(200, 3);
   request.skip = Layered();
   request.layer_report = request.row_report = true;
@@ -174,8 +185,8 @@ TEST(LlmEngine, ReportsWhatWasSkipped) {
   EXPECT_GE(report.inter_token_max, report.inter_token_mean);
 }
 
-TEST(LlmEngine, StopsWhereItIsTold) {
-  const auto engine = MustOpen();
+TEST_F(LlmEngineTest, StopsWhereItIsTold) {
+  Engine* const engine = Open();
   const GenerateRequest plain = SomeRequest(40, 11, 24);
   auto all = std::make_shared<CollectingSink>();
   ASSERT_TRUE(engine->Submit(plain, all).ok());
@@ -187,7 +198,8 @@ TEST(LlmEngine, StopsWhereItIsTold) {
   auto sink = std::make_shared<CollectingSink>();
   ASSERT_TRUE(engine->Submit(by_id, sink).ok());
   EXPECT_EQ(sink->Wait().reason, FinishReason::kStop);
-  const size_t first = std::find(all->tokens_.begin(), all->tokens_.end(), all->tokens_[5]) - all->tokens_.begin();
+  const size_t first =
+      std::find(all->tokens_.begin(), all->tokens_.end(), all->tokens_[5]) - all->tokens_.begin();
   EXPECT_EQ(sink->tokens_.size(), first);
 
   GenerateRequest by_text = plain;
@@ -203,8 +215,8 @@ TEST(LlmEngine, StopsWhereItIsTold) {
   EXPECT_GE(Answer(*engine, at_least).size(), 19u);
 }
 
-TEST(LlmEngine, CancelFreesEverything) {
-  const auto engine = MustOpen();
+TEST_F(LlmEngineTest, CancelFreesEverything) {
+  Engine* const engine = Open();
   auto sink = std::make_shared<CollectingSink>();
   const auto id = engine->Submit(SomeRequest(400, 1, 1500), sink);
   ASSERT_TRUE(id.ok());
@@ -216,11 +228,10 @@ TEST(LlmEngine, CancelFreesEverything) {
   EXPECT_TRUE(absl::IsCancelled(at_once->Wait().status));
   engine->Cancel(*id);
   engine->Cancel(987654);
-  ExpectEmpty(*engine);
 }
 
-TEST(LlmEngine, DeadlinesEndRequests) {
-  const auto engine = MustOpen();
+TEST_F(LlmEngineTest, DeadlinesEndRequests) {
+  Engine* const engine = Open();
   GenerateRequest late = SomeRequest(50, 1), during = SomeRequest(50, 1, 1900);
   late.deadline = absl::Now() - absl::Seconds(1);
   during.deadline = absl::Now() + absl::Milliseconds(200);
@@ -230,14 +241,13 @@ TEST(LlmEngine, DeadlinesEndRequests) {
   EXPECT_TRUE(absl::IsDeadlineExceeded(a->Wait().status));
   EXPECT_TRUE(absl::IsDeadlineExceeded(b->Wait().status));
   EXPECT_TRUE(a->tokens_.empty());
-  ExpectEmpty(*engine);
 }
 
-TEST(LlmEngine, RefusesWhatItCannotServe) {
+TEST_F(LlmEngineTest, RefusesWhatItCannotServe) {
   EngineOptions options = TinyOptions();
   options.max_queue = 2;
   options.max_running = 1;
-  const auto engine = MustOpen(options);
+  Engine* const engine = Open(options);
   const auto status_of = [&](const GenerateRequest& request) {
     return engine->Submit(request, std::make_shared<CollectingSink>()).status();
   };
@@ -272,11 +282,10 @@ TEST(LlmEngine, RefusesWhatItCannotServe) {
   engine->Drain(absl::ZeroDuration());
   for (const auto& sink : sinks) EXPECT_TRUE(absl::IsUnavailable(sink->Wait().status));
   EXPECT_TRUE(absl::IsUnavailable(status_of(SomeRequest(10, 1))));
-  ExpectEmpty(*engine);
 }
 
-TEST(LlmEngine, DrainLetsRunningRequestsFinish) {
-  const auto engine = MustOpen();
+TEST_F(LlmEngineTest, DrainLetsRunningRequestsFinish) {
+  Engine* const engine = Open();
   auto sink = std::make_shared<CollectingSink>();
   ASSERT_TRUE(engine->Submit(SomeRequest(60, 4, 30), sink).ok());
   engine->Drain(absl::Minutes(2));
@@ -285,8 +294,8 @@ TEST(LlmEngine, DrainLetsRunningRequestsFinish) {
   EXPECT_EQ(sink->tokens_.size(), 30u);
 }
 
-TEST(LlmEngine, ManyClientsAtOnce) {
-  const auto engine = MustOpen();
+TEST_F(LlmEngineTest, ManyClientsAtOnce) {
+  Engine* const engine = Open();
   std::vector<std::thread> clients;
   for (int c = 0; c < 4; ++c) {
     clients.emplace_back([&, c] {
@@ -303,10 +312,9 @@ TEST(LlmEngine, ManyClientsAtOnce) {
     });
   }
   for (std::thread& client : clients) client.join();
-  ExpectEmpty(*engine);
 }
 
-TEST(LlmEngine, OpenExplainsWhatIsWrong) {
+TEST_F(LlmEngineTest, OpenExplainsWhatIsWrong) {
   EngineOptions options = TinyOptions();
   options.kv_memory_mb = 1;
   EXPECT_NE(OpenEngine(options).status().message().find("--kv-memory-mb"), std::string::npos);

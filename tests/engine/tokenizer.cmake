@@ -1,15 +1,7 @@
-add_room_test(tokenizer_test
-  SRCS ${PROJECT_SOURCE_DIR}/tests/engine/tokenizer_test.cc
-  DEPS engine_text engine_model nlohmann_json::nlohmann_json)
-add_room_test(tokenizer_parts_test
-  SRCS ${PROJECT_SOURCE_DIR}/tests/engine/tokenizer_parts_test.cc
-  DEPS engine_text)
-add_room_test(tokenizer_property_test
-  SRCS ${PROJECT_SOURCE_DIR}/tests/engine/tokenizer_property_test.cc
-  DEPS engine_text nlohmann_json::nlohmann_json)
-add_room_test(chat_template_test
-  SRCS ${PROJECT_SOURCE_DIR}/tests/engine/chat_template_test.cc
-  DEPS engine_text engine_model nlohmann_json::nlohmann_json)
-add_room_test(chat_template_safety_test
-  SRCS ${PROJECT_SOURCE_DIR}/tests/engine/chat_template_safety_test.cc
-  DEPS engine_text engine_model nlohmann_json::nlohmann_json)
+# The tokenizer and the chat template.
+foreach(test tokenizer tokenizer_parts tokenizer_property tokenizer_speed chat_template chat_template_safety)
+  add_room_test(${test}_test
+    SRCS ${CMAKE_CURRENT_LIST_DIR}/${test}_test.cc
+    DEPS engine_text engine_model nlohmann_json::nlohmann_json)
+endforeach()
+target_compile_definitions(tokenizer_speed_test PRIVATE SKIPSERVE_SANITIZED=$<BOOL:${SKIPSERVE_SANITIZE}>)

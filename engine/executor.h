@@ -59,7 +59,6 @@ class Executor {
   // Of a sequence it knows.
   PrefillTimes prefill_times(SequenceId id) const { return sequences_.at(id).times; }
   std::vector<LayerRows> TakeRows(SequenceId id) { return std::move(sequences_.at(id).rows); }
-  const FfnProbe& ffn_probe() const { return skipping_->ffn_probe(); }
 
  private:
   struct Sequence {

@@ -53,7 +53,7 @@ absl::StatusOr<RequestId> LlmEngine::Submit(GenerateRequest request, std::shared
   absl::MutexLock lock(&mutex_);
   if (draining_) return absl::UnavailableError("the server is shutting down; try another one");
   const RequestId id = next_id_++;
-  RETURN_IF_ERROR(scheduler_.Add(id, std::move(shape), now));
+  RETURN_IF_ERROR(scheduler_.Add(id, std::move(shape)));
   answers_.emplace(id, std::move(answer));
   ++open_;
   return id;

@@ -47,7 +47,7 @@ int64_t Scheduler::BlocksNeeded(const SequenceShape& shape) const {
   return BlocksFor(shape, options_.block_tokens);
 }
 
-absl::Status Scheduler::Add(SequenceId id, SequenceShape shape, absl::Time now) {
+absl::Status Scheduler::Add(SequenceId id, SequenceShape shape) {
   if (!options_status_.ok()) return options_status_;
   if (absl::Status status = CheckShape(shape, options_.layers); !status.ok()) return status;
   if (sequences_.count(id) != 0) {
@@ -56,11 +56,9 @@ absl::Status Scheduler::Add(SequenceId id, SequenceShape shape, absl::Time now) 
   const int64_t needed = BlocksNeeded(shape);
   if (needed > pool_.total()) {
     return absl::ResourceExhaustedError(
-        absl::StrCat(kNeverFits, "a prompt of ", shape.prompt_tokens, " tokens with max_tokens ",
-                     shape.max_new_tokens, " needs ", needed, " KV blocks of ",
-                     options_.block_tokens, " tokens, there are ", pool_.total(),
-                     "; lower max_tokens, shorten the prompt, or start the"
-                     " server with a larger --kv-memory"));
+        absl::StrCat(kNeverFits, "a prompt of ", shape.prompt_tokens, " tokens and up to ",
+                     shape.max_new_tokens, " new ones need ", needed, " KV blocks of ",
+                     options_.block_tokens, " tokens; there are ", pool_.total()));
   }
   if (waiting_.size() >= static_cast<size_t>(options_.max_queue)) {
     return absl::ResourceExhaustedError(absl::StrCat(kQueueFull, waiting_.size(),
@@ -71,7 +69,6 @@ absl::Status Scheduler::Add(SequenceId id, SequenceShape shape, absl::Time now) 
   sequence.id = id;
   sequence.shape = std::move(shape);
   sequence.blocks_needed = needed;
-  sequence.added_at = now;
   waiting_.push_back(&sequence);
   return absl::OkStatus();
 }
@@ -233,8 +230,6 @@ const std::vector<BlockTable>& Scheduler::tables(SequenceId id) const {
 int64_t Scheduler::kv_tokens(SequenceId id, int32_t layer) const {
   return sequences_.at(id).kv_tokens(layer);
 }
-
-absl::Time Scheduler::added_at(SequenceId id) const { return sequences_.at(id).added_at; }
 
 absl::Time Scheduler::admitted_at(SequenceId id) const { return sequences_.at(id).admitted_at; }
 

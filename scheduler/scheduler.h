@@ -68,7 +68,7 @@ class Scheduler {
   // RESOURCE_EXHAUSTED where the queue is full, or where the shape can never fit in the pool (the
   // message has the numbers); INVALID_ARGUMENT for a shape that contradicts itself;
   // ALREADY_EXISTS for an id in use.
-  absl::Status Add(SequenceId id, SequenceShape shape, absl::Time now);
+  absl::Status Add(SequenceId id, SequenceShape shape);
 
   // Ends a sequence at any moment between steps, in any phase, and frees everything it holds. False
   // if unknown.
@@ -91,13 +91,12 @@ class Scheduler {
   // since are ignored, and so is an item that was committed before.
   void Commit(const StepPlan& plan);
 
-  // Of the five below, the id must be known.
+  // Of the four below, the id must be known.
   Phase phase(SequenceId id) const;
   // One table per layer; none while waiting. Valid until the next call that is not const.
   const std::vector<BlockTable>& tables(SequenceId id) const;
   // Tokens in layer `layer`'s cache of this sequence, as of the last Commit.
   int64_t kv_tokens(SequenceId id, int32_t layer) const;
-  absl::Time added_at(SequenceId id) const;
   // InfiniteFuture while waiting.
   absl::Time admitted_at(SequenceId id) const;
 

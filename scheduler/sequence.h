@@ -16,7 +16,6 @@ struct Sequence {
   SequenceId id = 0;
   SequenceShape shape;
   int64_t blocks_needed = 0;
-  absl::Time added_at;
   absl::Time admitted_at = absl::InfiniteFuture();
 
   SequencePhase phase = SequencePhase::kWaiting;

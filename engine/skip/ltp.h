@@ -16,13 +16,8 @@ class FfnProbe {
   // `proxies`: one per layer, or none, and then Score with kProduct must not be asked for.
   static absl::StatusOr<std::unique_ptr<FfnProbe>> Create(Decoder& decoder, const std::vector<LayerProxy>& proxies);
 
-  bool has_proxies() const { return !proxies_.empty(); }
-  // (d_low, rank) of layer `layer`'s proxy; zeros without.
-  int32_t d_low() const { return d_low_; }
-  int32_t rank() const { return rank_; }
-
-  // out[i] = c[i] * s[i], c[i] the predicted norm of FFN(norm(x[candidates[i]])). kExact runs the FFN itself; with
-  // kAttention out is s.
+  // out[i] = c[i] * s[i], c[i] the norm of FFN(norm(x[candidates[i]])): predicted by the proxy for kProduct, of the FFN
+  // itself for kExact. Not for kAttention, whose score is s.
   void Score(int32_t layer, TensorView x, IndexView candidates, FfnScore kind, const float* s, float* out);
 
  private:

@@ -26,14 +26,12 @@ struct SkipState {
 
 class SkippingLayers {
  public:
-  // For prompts of up to `max_prompt` tokens.
+  // `proxies`: as FfnProbe wants them. RESOURCE_EXHAUSTED where the scratch does not fit in memory.
   static absl::StatusOr<std::unique_ptr<SkippingLayers>> Create(Decoder& decoder,
                                                                 const std::vector<LayerProxy>& proxies);
 
   // Runs layer `layer`, whose KV cache (empty so far) is `blocks`. `rows`, if not null, receives the active positions.
   absl::Status Run(int32_t layer, SkipState& state, IndexView blocks, const KvPool& pool, LayerRows* rows);
-
-  const FfnProbe& ffn_probe() const { return *ffn_probe_; }
 
  private:
   explicit SkippingLayers(Decoder& decoder) : decoder_(decoder) {}

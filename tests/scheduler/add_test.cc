@@ -19,7 +19,7 @@ std::string Prefix(absl::string_view prefix) { return std::string(prefix); }
 
 void ExpectInvalid(const SequenceShape& shape, const std::string& field) {
   Scheduler scheduler(SmallOptions());
-  const absl::Status status = scheduler.Add(1, shape, kNow);
+  const absl::Status status = scheduler.Add(1, shape);
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << field;
   EXPECT_THAT(std::string(status.message()), HasSubstr(field));
   EXPECT_TRUE(scheduler.idle());
@@ -56,29 +56,30 @@ TEST(Add, RefusesShapesThatContradictThemselves) {
 
 TEST(Add, RefusesAnIdInUse) {
   Scheduler scheduler(SmallOptions());
-  ASSERT_THAT(scheduler.Add(1, DenseShape(4, 8, 1), kNow), IsOk());
-  EXPECT_EQ(scheduler.Add(1, DenseShape(4, 8, 1), kNow).code(), absl::StatusCode::kAlreadyExists);
+  ASSERT_THAT(scheduler.Add(1, DenseShape(4, 8, 1)), IsOk());
+  EXPECT_EQ(scheduler.Add(1, DenseShape(4, 8, 1)).code(), absl::StatusCode::kAlreadyExists);
   scheduler.Plan(kNow);
-  EXPECT_EQ(scheduler.Add(1, DenseShape(4, 8, 1), kNow).code(), absl::StatusCode::kAlreadyExists);
+  EXPECT_EQ(scheduler.Add(1, DenseShape(4, 8, 1)).code(), absl::StatusCode::kAlreadyExists);
   scheduler.Remove(1);
-  EXPECT_THAT(scheduler.Add(1, DenseShape(4, 8, 1), kNow), IsOk());
+  EXPECT_THAT(scheduler.Add(1, DenseShape(4, 8, 1)), IsOk());
 }
 
 TEST(Add, RefusesWhatCanNeverFitWithTheNumbers) {
   Scheduler scheduler(SmallOptions(/*num_blocks=*/10));
-  EXPECT_THAT(scheduler.Add(1, DenseShape(4, 8, 1), kNow), IsOk());
-  const absl::Status status = scheduler.Add(2, DenseShape(4, 8, 2), kNow);
+  EXPECT_THAT(scheduler.Add(1, DenseShape(4, 8, 1)), IsOk());
+  const absl::Status status = scheduler.Add(2, DenseShape(4, 8, 2));
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
   EXPECT_THAT(std::string(status.message()),
-              AllOf(StartsWith(Prefix(Scheduler::kNeverFits)), HasSubstr("needs 12 KV blocks"),
-                    HasSubstr("there are 10"), HasSubstr("--kv-memory"), HasSubstr("max_tokens")));
+              AllOf(StartsWith(Prefix(Scheduler::kNeverFits)), HasSubstr("prompt of 8 tokens"),
+                    HasSubstr("2 new ones"), HasSubstr("need 12 KV blocks of 4"),
+                    HasSubstr("there are 10")));
 }
 
 TEST(Add, RefusesNumbersThatWouldOverflow) {
   Scheduler scheduler(SmallOptions());
   for (const SequenceShape& shape : {DenseShape(4, kHuge, 1), DenseShape(4, 1, kHuge),
                                      DenseShape(4, kHuge, kHuge), DenseShape(4, kHuge / 2, 9)}) {
-    const absl::Status status = scheduler.Add(1, shape, kNow);
+    const absl::Status status = scheduler.Add(1, shape);
     EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
     EXPECT_TRUE(absl::StartsWith(status.message(), Scheduler::kNeverFits));
   }
@@ -89,19 +90,19 @@ TEST(Add, RefusesWhenTheQueueIsFull) {
   options.max_queue = 2;
   options.max_running = 1;
   Scheduler scheduler(options);
-  ASSERT_THAT(scheduler.Add(1, DenseShape(4, 8, 4), kNow), IsOk());
-  ASSERT_THAT(scheduler.Add(2, DenseShape(4, 8, 4), kNow), IsOk());
-  const absl::Status status = scheduler.Add(3, DenseShape(4, 8, 4), kNow);
+  ASSERT_THAT(scheduler.Add(1, DenseShape(4, 8, 4)), IsOk());
+  ASSERT_THAT(scheduler.Add(2, DenseShape(4, 8, 4)), IsOk());
+  const absl::Status status = scheduler.Add(3, DenseShape(4, 8, 4));
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
   EXPECT_THAT(std::string(status.message()),
               AllOf(StartsWith(Prefix(Scheduler::kQueueFull)), HasSubstr("at most 2")));
   scheduler.Plan(kNow);  // admits the first
-  EXPECT_THAT(scheduler.Add(3, DenseShape(4, 8, 4), kNow), IsOk());
+  EXPECT_THAT(scheduler.Add(3, DenseShape(4, 8, 4)), IsOk());
 }
 
 TEST(Add, ARefusedRequestLeavesNothingBehind) {
   Scheduler scheduler(SmallOptions(/*num_blocks=*/10));
-  EXPECT_FALSE(scheduler.Add(2, DenseShape(4, 80, 2), kNow).ok());
+  EXPECT_FALSE(scheduler.Add(2, DenseShape(4, 80, 2)).ok());
   EXPECT_TRUE(scheduler.idle());
   EXPECT_FALSE(scheduler.Remove(2));
   EXPECT_TRUE(scheduler.Plan(kNow).empty());
@@ -115,7 +116,7 @@ void ExpectBadOption(Change change, const std::string& name) {
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << name;
   EXPECT_THAT(std::string(status.message()), HasSubstr(name + " is"));
   Scheduler scheduler(options);
-  EXPECT_EQ(scheduler.Add(1, DenseShape(4, 8, 1), kNow), status);
+  EXPECT_EQ(scheduler.Add(1, DenseShape(4, 8, 1)), status);
   EXPECT_TRUE(scheduler.Plan(kNow).empty());
 }
 

@@ -27,7 +27,7 @@ TEST(Memory, GrowsWithTheWorkPlanned) {
   Scheduler::Options options = SmallOptions();
   options.idle_step_flops = 16;
   Scheduler scheduler(options);
-  ASSERT_THAT(scheduler.Add(1, SkippingShape(4, 20, 4, 9), kNow), IsOk());
+  ASSERT_THAT(scheduler.Add(1, SkippingShape(4, 20, 4, 9)), IsOk());
   EXPECT_THAT(scheduler.tables(1), IsEmpty());
   StepPlan plan = scheduler.Plan(kNow);
   EXPECT_THAT(TableSizes(scheduler, 1), ElementsAre(4, 4, 0, 0));
@@ -51,7 +51,7 @@ TEST(Memory, GrowsWithTheWorkPlanned) {
 
 TEST(Memory, AFailedStepKeepsItsBlocksForTheNextPlan) {
   Scheduler scheduler(SmallOptions());
-  ASSERT_THAT(scheduler.Add(1, DenseShape(4, 20, 9), kNow), IsOk());
+  ASSERT_THAT(scheduler.Add(1, DenseShape(4, 20, 9)), IsOk());
   scheduler.Plan(kNow);
   const std::vector<BlockId> blocks = scheduler.tables(1)[0].blocks;
   for (int i = 0; i < 3; ++i) {
@@ -69,7 +69,7 @@ TEST(Memory, AFailedStepKeepsItsBlocksForTheNextPlan) {
 
 TEST(Memory, CommittingTwiceCountsOnce) {
   Scheduler scheduler(SmallOptions());
-  ASSERT_THAT(scheduler.Add(1, DenseShape(4, 8, 9), kNow), IsOk());
+  ASSERT_THAT(scheduler.Add(1, DenseShape(4, 8, 9)), IsOk());
   RunPrefill(scheduler, 1);
   StepPlan plan = scheduler.Plan(kNow);
   scheduler.Commit(plan);
@@ -80,7 +80,7 @@ TEST(Memory, CommittingTwiceCountsOnce) {
 TEST(Memory, PartOfAPlanCanBeCommitted) {
   Scheduler scheduler(SmallOptions());
   for (SequenceId id : {1, 2}) {
-    ASSERT_THAT(scheduler.Add(id, DenseShape(4, 8, 9), kNow), IsOk());
+    ASSERT_THAT(scheduler.Add(id, DenseShape(4, 8, 9)), IsOk());
     RunPrefill(scheduler, id);
   }
   const int64_t before = scheduler.kv_tokens(1, 0);
@@ -95,7 +95,7 @@ TEST(Memory, PartOfAPlanCanBeCommitted) {
 TEST(Memory, TheLastTokenNeedsNoRoom) {
   // One new token: it comes from the prefill. The pool holds the prompt and nothing more.
   Scheduler scheduler(SmallOptions(/*num_blocks=*/8));
-  ASSERT_THAT(scheduler.Add(1, DenseShape(4, 8, 1), kNow), IsOk());
+  ASSERT_THAT(scheduler.Add(1, DenseShape(4, 8, 1)), IsOk());
   RunPrefill(scheduler, 1);
   EXPECT_EQ(scheduler.load().blocks_used, 8);
   EXPECT_THAT(scheduler.CheckInvariants(), IsOk());
@@ -105,7 +105,7 @@ TEST(Memory, ASequenceLeftBeyondItsLimitTakesNothingAndIsReported) {
   // Both need exactly two blocks a layer, and the pool has just these.
   Scheduler scheduler(SmallOptions(/*num_blocks=*/16));
   for (SequenceId id : {1, 2}) {
-    ASSERT_THAT(scheduler.Add(id, DenseShape(4, id == 1 ? 7 : 2, id == 1 ? 2 : 7), kNow), IsOk());
+    ASSERT_THAT(scheduler.Add(id, DenseShape(4, id == 1 ? 7 : 2, id == 1 ? 2 : 7)), IsOk());
   }
   RunPrefill(scheduler, 1);
   RunPrefill(scheduler, 2);

@@ -16,7 +16,7 @@ TEST(Plan, OfNothingIsEmpty) {
 
 TEST(Plan, CutsTheTrunkInChunks) {
   Scheduler scheduler(SmallOptions());
-  ASSERT_THAT(scheduler.Add(1, DenseShape(4, 69, 5), kNow), IsOk());
+  ASSERT_THAT(scheduler.Add(1, DenseShape(4, 69, 5)), IsOk());
   for (auto [begin, end] : {std::pair{0, 32}, {32, 64}, {64, 69}}) {
     StepPlan plan = scheduler.Plan(kNow);
     EXPECT_THAT(plan.trunks, ElementsAre(IsTrunk(1, begin, end)));
@@ -31,13 +31,13 @@ TEST(Plan, ChunksAreMultiplesOfTheMinimum) {
   Scheduler::Options options = SmallOptions();
   options.idle_step_flops = 30;
   Scheduler scheduler(options);
-  ASSERT_THAT(scheduler.Add(1, DenseShape(4, 69, 5), kNow), IsOk());
+  ASSERT_THAT(scheduler.Add(1, DenseShape(4, 69, 5)), IsOk());
   EXPECT_THAT(scheduler.Plan(kNow).trunks, ElementsAre(IsTrunk(1, 0, 24)));
 }
 
 TEST(Plan, ADenseRequestGoesFromTrunkToDecode) {
   Scheduler scheduler(SmallOptions());
-  ASSERT_THAT(scheduler.Add(1, DenseShape(4, 8, 5), kNow), IsOk());
+  ASSERT_THAT(scheduler.Add(1, DenseShape(4, 8, 5)), IsOk());
   scheduler.Commit(scheduler.Plan(kNow));
   EXPECT_EQ(scheduler.phase(1), Phase::kDecode);
   StepPlan plan = scheduler.Plan(kNow);
@@ -47,7 +47,7 @@ TEST(Plan, ADenseRequestGoesFromTrunkToDecode) {
 
 TEST(Plan, SkippingLayersComeAfterTheWholeTrunkAndNotWithIt) {
   Scheduler scheduler(SmallOptions());
-  ASSERT_THAT(scheduler.Add(1, SkippingShape(4, 8, 3, 5), kNow), IsOk());
+  ASSERT_THAT(scheduler.Add(1, SkippingShape(4, 8, 3, 5)), IsOk());
   StepPlan plan = scheduler.Plan(kNow);
   EXPECT_THAT(plan.trunks, ElementsAre(IsTrunk(1, 0, 8)));
   EXPECT_THAT(plan.skips, IsEmpty());
@@ -66,7 +66,7 @@ TEST(Plan, SlicesAsManyLayersAsTheBudgetAllows) {
   options.layers = 10;
   options.idle_step_flops = 29;
   Scheduler scheduler(options);
-  ASSERT_THAT(scheduler.Add(1, SkippingShape(10, 8, 3, 5), kNow), IsOk());
+  ASSERT_THAT(scheduler.Add(1, SkippingShape(10, 8, 3, 5)), IsOk());
   scheduler.Commit(scheduler.Plan(kNow));
   for (auto [begin, end] : {std::pair{5, 7}, {7, 9}, {9, 10}}) {
     StepPlan plan = scheduler.Plan(kNow);
@@ -78,9 +78,9 @@ TEST(Plan, SlicesAsManyLayersAsTheBudgetAllows) {
 
 TEST(Plan, TheBudgetIsSmallerWhileOthersDecode) {
   Scheduler scheduler(SmallOptions());
-  ASSERT_THAT(scheduler.Add(1, DenseShape(4, 8, 50), kNow), IsOk());
+  ASSERT_THAT(scheduler.Add(1, DenseShape(4, 8, 50)), IsOk());
   RunPrefill(scheduler, 1);
-  ASSERT_THAT(scheduler.Add(2, DenseShape(4, 64, 5), kNow), IsOk());
+  ASSERT_THAT(scheduler.Add(2, DenseShape(4, 64, 5)), IsOk());
   StepPlan plan = scheduler.Plan(kNow);
   EXPECT_THAT(plan.decodes, ElementsAre(IsDecode(1)));
   EXPECT_THAT(plan.trunks, ElementsAre(IsTrunk(2, 0, 8)));
@@ -93,8 +93,8 @@ TEST(Plan, OnePieceAlwaysRuns) {
   options.idle_step_flops = 0;
   options.busy_step_flops = 0;
   Scheduler scheduler(options);
-  ASSERT_THAT(scheduler.Add(1, SkippingShape(4, 16, 3, 5), kNow), IsOk());
-  ASSERT_THAT(scheduler.Add(2, SkippingShape(4, 16, 3, 5), kNow), IsOk());
+  ASSERT_THAT(scheduler.Add(1, SkippingShape(4, 16, 3, 5)), IsOk());
+  ASSERT_THAT(scheduler.Add(2, SkippingShape(4, 16, 3, 5)), IsOk());
   for (auto [begin, end] : {std::pair{0, 8}, {8, 16}}) {
     StepPlan plan = scheduler.Plan(kNow);
     EXPECT_THAT(plan.trunks, ElementsAre(IsTrunk(1, begin, end)));
@@ -116,9 +116,9 @@ TEST(Plan, TheOldestPrefillComesFirstAndTheRestGoesOn) {
   options.idle_step_flops = 30;
   options.max_prefilling = 3;
   Scheduler scheduler(options);
-  ASSERT_THAT(scheduler.Add(1, DenseShape(4, 12, 5), kNow), IsOk());
-  ASSERT_THAT(scheduler.Add(2, DenseShape(4, 64, 5), kNow), IsOk());
-  ASSERT_THAT(scheduler.Add(3, DenseShape(4, 64, 5), kNow), IsOk());
+  ASSERT_THAT(scheduler.Add(1, DenseShape(4, 12, 5)), IsOk());
+  ASSERT_THAT(scheduler.Add(2, DenseShape(4, 64, 5)), IsOk());
+  ASSERT_THAT(scheduler.Add(3, DenseShape(4, 64, 5)), IsOk());
   // 12 for the first, 16 of the 18 left for the second, 2 are too few for the third.
   EXPECT_THAT(scheduler.Plan(kNow).trunks, ElementsAre(IsTrunk(1, 0, 12), IsTrunk(2, 0, 16)));
 }
@@ -126,10 +126,10 @@ TEST(Plan, TheOldestPrefillComesFirstAndTheRestGoesOn) {
 TEST(Plan, EverySequenceThatDecodesIsInEveryPlan) {
   Scheduler scheduler(SmallOptions());
   for (SequenceId id : {1, 2, 3}) {
-    ASSERT_THAT(scheduler.Add(id, DenseShape(4, 8, 50), kNow), IsOk());
+    ASSERT_THAT(scheduler.Add(id, DenseShape(4, 8, 50)), IsOk());
     RunPrefill(scheduler, id);
   }
-  ASSERT_THAT(scheduler.Add(4, SkippingShape(4, 40, 3, 5), kNow), IsOk());
+  ASSERT_THAT(scheduler.Add(4, SkippingShape(4, 40, 3, 5)), IsOk());
   for (int step = 0; step < 7; ++step) {
     StepPlan plan = scheduler.Plan(kNow);
     EXPECT_THAT(plan.decodes, ElementsAre(IsDecode(1), IsDecode(2), IsDecode(3)));

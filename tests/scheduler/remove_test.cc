@@ -23,7 +23,7 @@ TEST(Remove, FreesEverythingInEveryPhase) {
   Scheduler scheduler(SmallOptions());
   EXPECT_FALSE(scheduler.Remove(1));
   for (int steps : {0, 1, 2, 3, 5}) {
-    ASSERT_THAT(scheduler.Add(1, SkippingShape(4, 40, 9, 9), kNow), IsOk());
+    ASSERT_THAT(scheduler.Add(1, SkippingShape(4, 40, 9, 9)), IsOk());
     for (int i = 0; i < steps; ++i) scheduler.Commit(scheduler.Plan(kNow));
     const Phase expected = steps == 0   ? Phase::kWaiting
                            : steps == 1 ? Phase::kTrunk
@@ -36,7 +36,7 @@ TEST(Remove, FreesEverythingInEveryPhase) {
 
 TEST(Remove, BetweenPlanAndCommitMakesCommitIgnoreIt) {
   Scheduler scheduler(SmallOptions());
-  for (SequenceId id : {1, 2}) ASSERT_THAT(scheduler.Add(id, DenseShape(4, 8, 9), kNow), IsOk());
+  for (SequenceId id : {1, 2}) ASSERT_THAT(scheduler.Add(id, DenseShape(4, 8, 9)), IsOk());
   StepPlan plan = scheduler.Plan(kNow);
   ASSERT_EQ(plan.trunks.size(), 2u);
   scheduler.Remove(1);
@@ -47,10 +47,10 @@ TEST(Remove, BetweenPlanAndCommitMakesCommitIgnoreIt) {
 
 TEST(Remove, TheSameIdAgainIsAnotherSequence) {
   Scheduler scheduler(SmallOptions());
-  ASSERT_THAT(scheduler.Add(1, DenseShape(4, 8, 9), kNow), IsOk());
+  ASSERT_THAT(scheduler.Add(1, DenseShape(4, 8, 9)), IsOk());
   StepPlan plan = scheduler.Plan(kNow);
   scheduler.Remove(1);
-  ASSERT_THAT(scheduler.Add(1, DenseShape(4, 8, 9), kNow), IsOk());
+  ASSERT_THAT(scheduler.Add(1, DenseShape(4, 8, 9)), IsOk());
   scheduler.Commit(plan);
   EXPECT_EQ(scheduler.phase(1), Phase::kWaiting);
   EXPECT_THAT(scheduler.Plan(kNow).trunks, ElementsAre(IsTrunk(1, 0, 8)));
@@ -61,7 +61,7 @@ TEST(Remove, FromTheMiddleOfTheQueueKeepsTheOrder) {
   Scheduler::Options options = SmallOptions();
   options.max_prefilling = 1;
   Scheduler scheduler(options);
-  for (SequenceId id : {1, 2, 3}) ASSERT_THAT(scheduler.Add(id, DenseShape(4, 8, 9), kNow), IsOk());
+  for (SequenceId id : {1, 2, 3}) ASSERT_THAT(scheduler.Add(id, DenseShape(4, 8, 9)), IsOk());
   scheduler.Remove(2);
   EXPECT_THAT(scheduler.Plan(kNow).trunks, ElementsAre(IsTrunk(1, 0, 8)));
   scheduler.Remove(1);
@@ -71,10 +71,10 @@ TEST(Remove, FromTheMiddleOfTheQueueKeepsTheOrder) {
 
 TEST(Load, CountsEveryPhase) {
   Scheduler scheduler(SmallOptions());
-  ASSERT_THAT(scheduler.Add(1, DenseShape(4, 8, 9), kNow), IsOk());
+  ASSERT_THAT(scheduler.Add(1, DenseShape(4, 8, 9)), IsOk());
   RunPrefill(scheduler, 1);
   for (SequenceId id : {2, 3, 4}) {
-    ASSERT_THAT(scheduler.Add(id, DenseShape(4, 8, 9), kNow), IsOk());
+    ASSERT_THAT(scheduler.Add(id, DenseShape(4, 8, 9)), IsOk());
   }
   scheduler.Plan(kNow);
   const Scheduler::Load load = scheduler.load();

@@ -102,7 +102,7 @@ class Simulation {
     const SequenceId id = static_cast<SequenceId>(Between(1, kIds));
     const SequenceShape shape = RandomShape();
     const Oracle::Answer expected = oracle_.ExpectedAnswer(id, shape);
-    const absl::Status status = scheduler_.Add(id, shape, now_);
+    const absl::Status status = scheduler_.Add(id, shape);
     if (status.code() != expected.code || !absl::StartsWith(status.message(), expected.prefix)) {
       Note(absl::InternalError(absl::StrCat("Add answers ", status.ToString())));
     }

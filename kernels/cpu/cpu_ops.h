@@ -12,6 +12,7 @@
 #include "kernels/cpu/packed_gemm.h"
 #include "kernels/cpu/scratch.h"
 #include "kernels/cpu/thread_pool.h"
+#include "kernels/host_memory.h"
 #include "kernels/ops.h"
 
 namespace skipserve::cpu {
@@ -102,6 +103,7 @@ class CpuOps : public Ops {
   std::vector<Scratch> scratch_;  // one per thread
   Scratch shared_;                // of the calling thread, for all to read
   std::vector<uint32_t> keys_;
+  HostSlabs weights_;
   std::unique_ptr<Bf16Attention> bf16_attention_;
 };
 

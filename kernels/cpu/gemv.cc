@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "hwy/cache_control.h"
 #include "kernels/bf16.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -37,7 +38,11 @@ HWY_INLINE void Tile(const float* HWY_RESTRICT a, int64_t a_stride, const T* HWY
   int64_t k = 0;
   for (; k + n <= depth; k += n) {
     V wv[kN];
-    for (int j = 0; j < kN; ++j) wv[j] = LoadWeights(w + j * depth + k);
+    for (int j = 0; j < kN; ++j) {
+      const T* at = w + j * depth + k;
+      hwy::Prefetch(at + kN * depth);  // the same place of the rows after these
+      wv[j] = LoadWeights(at);
+    }
     for (int i = 0; i < kM; ++i) {
       const V av = hn::LoadU(d, a + i * a_stride + k);
       for (int j = 0; j < kN; ++j) acc[i][j] = hn::MulAdd(av, wv[j], acc[i][j]);

@@ -33,7 +33,7 @@ absl::StatusOr<std::unique_ptr<Weight>> CpuOps::LoadWeight(const WeightSource& s
                                                            WeightUse use) {
   const int64_t n = source.out_features;
   const int64_t k = source.in_features;
-  absl::StatusOr<Buffer> values = AllocateHost(n * k * DTypeBytes(dtype));
+  absl::StatusOr<Buffer> values = weights_.Allocate(n * k * DTypeBytes(dtype));
   if (!values.ok()) return values.status();
   constexpr int64_t kTaskFloats = 64 * 1024;
   const int64_t rows = std::max<int64_t>(1, kTaskFloats / std::max<int64_t>(k, 1));
@@ -50,7 +50,7 @@ absl::StatusOr<std::unique_ptr<Weight>> CpuOps::LoadWeight(const WeightSource& s
   });
   std::unique_ptr<PackedGemm> packed;
   if (use == WeightUse::kAll && dtype == DType::kBF16 && CpuHasFastBf16()) {
-    packed = PackedGemm::Make(values->data(), n, k, dtype);
+    packed = PackedGemm::Make(values->data(), n, k, dtype, weights_);
   }
   return std::make_unique<CpuWeight>(n, k, dtype, *std::move(values), std::move(packed));
 }

@@ -22,7 +22,7 @@ size_t RoundUp(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
 class DnnlPackedGemm : public PackedGemm {
  public:
-  DnnlPackedGemm(const void* w, int64_t n, int64_t k, DType dtype)
+  DnnlPackedGemm(const void* w, int64_t n, int64_t k, DType dtype, HostSlabs& slabs)
       : n_(n), k_(k), dtype_(dtype), engine_(dnnl::engine::kind::cpu, 0) {
     const auto type = dtype == DType::kBF16 ? memory::data_type::bf16 : memory::data_type::f32;
     dnnl::primitive_attr attr;
@@ -34,7 +34,7 @@ class DnnlPackedGemm : public PackedGemm {
     const memory::desc weights = pd.weights_desc();
     scratchpad_ = pd.scratchpad_desc();
     product_ = dnnl::matmul(pd);
-    absl::StatusOr<Buffer> packed = AllocateHost(weights.get_size());
+    absl::StatusOr<Buffer> packed = slabs.Allocate(weights.get_size());
     if (!packed.ok()) throw dnnl::error(dnnl_out_of_memory, "no memory for packed weights");
     packed_ = *std::move(packed);
     weights_ = memory(weights, engine_, packed_.data());
@@ -98,11 +98,12 @@ class DnnlPackedGemm : public PackedGemm {
 
 }  // namespace
 
-std::unique_ptr<PackedGemm> PackedGemm::Make(const void* w, int64_t n, int64_t k, DType dtype) {
+std::unique_ptr<PackedGemm> PackedGemm::Make(const void* w, int64_t n, int64_t k, DType dtype,
+                                             HostSlabs& slabs) {
   if (n == 0 || k == 0) return nullptr;
   KeepDnnlOnThisThread();
   try {
-    return std::make_unique<DnnlPackedGemm>(w, n, k, dtype);
+    return std::make_unique<DnnlPackedGemm>(w, n, k, dtype, slabs);
   } catch (const dnnl::error&) {
     return nullptr;
   }

@@ -11,6 +11,7 @@
 
 #include "kernels/cpu/scratch.h"
 #include "kernels/cpu/thread_pool.h"
+#include "kernels/host_memory.h"
 #include "kernels/tensor.h"
 
 namespace skipserve::cpu {
@@ -20,7 +21,8 @@ class PackedGemm {
   virtual ~PackedGemm() = default;
 
   // w [n, k] row-major of `dtype`. Null where oneDNN has no such product here.
-  static std::unique_ptr<PackedGemm> Make(const void* w, int64_t n, int64_t k, DType dtype);
+  static std::unique_ptr<PackedGemm> Make(const void* w, int64_t n, int64_t k, DType dtype,
+                                          HostSlabs& slabs);
 
   virtual size_t bytes() const = 0;
 

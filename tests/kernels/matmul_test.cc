@@ -212,7 +212,8 @@ TEST(PackedGemm, MatchesReference) {
     std::transform(w.values.begin(), w.values.end(), rounded.begin(), F32ToBf16);
     const void* values =
         dtype == DType::kF32 ? static_cast<const void*>(w.values.data()) : rounded.data();
-    const auto packed = cpu::PackedGemm::Make(values, w.rows, w.cols, dtype);
+    HostSlabs memory;
+    const auto packed = cpu::PackedGemm::Make(values, w.rows, w.cols, dtype, memory);
     if (packed == nullptr) {
       EXPECT_EQ(dtype, DType::kBF16);
       EXPECT_FALSE(CpuHasFastBf16());

@@ -13,7 +13,8 @@ import sys
 import threading
 import time
 
-FACT = "The access code of the north storage room is 7431."
+CODE = "7431"
+FACT = f"The access code of the north storage room is {CODE}."
 QUESTION = "What is the access code of the north storage room?"
 
 
@@ -93,6 +94,46 @@ def ask(host, port, document, skip):
     return answer, last
 
 
+def shortened(text, width):
+    text = " ".join(text.split())
+    return text if len(text) <= width else text[:width - 1] + "\u2026"
+
+
+def table(runs):
+    """The runs side by side: [(answer, last chunk)] -> text."""
+    def row(name, value):
+        return f"{name:26}" + "".join(f"{value(*run):>27}" for run in runs)
+
+    def rate(seconds):
+        return f"{1 / seconds:.0f}" if seconds else "-"
+
+    def percent(share):
+        return f"{100 * share:.1f} %"
+    return "\n".join((
+        row("", lambda answer, last: "dense" if last["skip"]["level"] == "off" else "skipping: " + last["skip"]["level"]),
+        row("answer", lambda answer, last: shortened(answer, 25)),
+        row("fact found", lambda answer, last: "yes" if CODE in answer else "no"),
+        row("prompt tokens", lambda answer, last: f"{last['usage']['prompt_tokens']:,}"),
+        row("time to first token", lambda answer, last: f"{last['timings']['ttft_seconds']:.2f} s"),
+        row("prompt tokens per second",
+            lambda answer, last: f"{last['usage']['prompt_tokens'] / last['timings']['ttft_seconds']:,.0f}"),
+        row("answer tokens per second", lambda answer, last: rate(last["timings"]["inter_token_mean_seconds"])),
+        row("token-layers skipped", lambda answer, last: percent(
+            (last["skip"]["attention_skip_ratio"] + last["skip"]["ffn_skip_ratio"]) / 2)),
+        row("prefill work saved", lambda answer, last: percent(last["skip"]["skip_ratio"])),
+        row("KV tokens cached (layers)", lambda answer, last: f"{last['skip']['kv_token_layers']:,}")))
+
+
+def try_next(http_address, grpc_address, document):
+    """Commands for a shell in the project's folder, a line each."""
+    body = '{"stream": true, "messages": [{"role": "user", "content": "Hello"}]}'
+    return (f"curl -N {http_address}/v1/chat/completions --json '{body}'",
+            "./deploy/python.sh -m pip install -q grpcio-tools"
+            f" && ./deploy/python.sh deploy/grpc_hello.py {grpc_address}",
+            f"./build/release/server/skipserve inspect .cache/models/*.gguf --file {document}"
+            ' --question "Who may copy this?" --html page.html')
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--log", required=True)
@@ -105,37 +146,18 @@ def main():
     lines.insert(len(lines) // 2, FACT)
     document = "\n".join(lines)
     print(f"{a.document}, with this line planted in its middle: {FACT}\n{QUESTION}\n")
-    runs = {skip: ask(host, port, document, skip) for skip in ("off", "auto")}
-
-    def row(name, value):
-        print(f"{name:26}" + "".join(f"{value(*run):>24}" for run in runs.values()))
-    print()
-    row("", lambda answer, last: "dense" if last["skip"]["level"] == "off" else "skipping: " + last["skip"]["level"])
-    row("fact found", lambda answer, last: "yes" if "7431" in answer else "no")
-    row("prompt tokens", lambda answer, last: f"{last['usage']['prompt_tokens']:,}")
-    row("time to first token", lambda answer, last: f"{last['timings']['ttft_seconds']:.2f} s")
-    row("prompt tokens per second",
-        lambda answer, last: f"{last['usage']['prompt_tokens'] / last['timings']['ttft_seconds']:,.0f}")
-    row("answer tokens per second",
-        lambda answer, last: f"{1 / last['timings']['inter_token_mean_seconds']:.0f}"
-        if last["timings"]["inter_token_mean_seconds"] else "-")
-    row("token-layers skipped", lambda answer, last: f"{100 * last['skip']['attention_skip_ratio']:.1f} %")
-    row("prefill work saved", lambda answer, last: f"{100 * last['skip']['skip_ratio']:.1f} %")
-    row("KV tokens cached (layers)", lambda answer, last: f"{last['skip']['kv_token_layers']:,}")
-    ttft = [last["timings"]["ttft_seconds"] for _, last in runs.values()]
-    print(f"\nFirst token {ttft[0] / ttft[1]:.2f} times sooner (bound by arithmetic "
-          f"{runs['auto'][1]['skip']['flop_bound']:.2f}).")
-    if not all("7431" in answer for answer, _ in runs.values()):
+    dense, skipping = (ask(host, port, document, skip) for skip in ("off", "auto"))
+    print("\n" + table([dense, skipping]))
+    gain = dense[1]["timings"]["ttft_seconds"] / skipping[1]["timings"]["ttft_seconds"]
+    print(f"\nFirst token {gain:.2f} times sooner (bound by arithmetic {skipping[1]['skip']['flop_bound']:.2f}).")
+    if CODE not in dense[0] or CODE not in skipping[0]:
         sys.exit("the planted fact was not found both ways")
 
-    print(f"""
-HTTP  http://{host}:{port}      gRPC  {grpc_address}
-
-Try next:
-  curl -N http://{host}:{port}/v1/chat/completions -d '{{"stream": true, "messages": [{{"role": "user", "content": "Hello"}}]}}'
-  ./deploy/python.sh -m pip install -q grpcio-tools && ./deploy/python.sh deploy/grpc_hello.py {grpc_address}
-  ./build/release/server/skipserve inspect .cache/models/*.gguf --file {a.document} --question "Who may copy this?" --html page.html
-""")
+    http_address = f"http://{host}:{port}"
+    print(f"\nHTTP  {http_address}      gRPC  {grpc_address}\n\nTry next:")
+    for command in try_next(http_address, grpc_address, a.document):
+        print("  " + command)
+    print()
 
 
 if __name__ == "__main__":

@@ -35,8 +35,9 @@ say "5/5  server and demonstration"
 log="$root/.cache/server.log"
 "$skipserve" serve "$model" --http-port "${HTTP_PORT:-8080}" --grpc-port "${GRPC_PORT:-50051}" >"$log" 2>&1 &
 server=$!
-# Ctrl-C reaches the server too; here it only has to be waited for.
-trap 'kill -TERM $server 2>/dev/null; wait $server; exit' INT TERM
+# The terminal sends Ctrl-C to the server too, and a second signal would cut it short: it is only waited for.
+trap 'wait $server; exit $?' INT
+trap 'kill -TERM $server; wait $server; exit $?' TERM
 trap 'kill -TERM $server 2>/dev/null || true' EXIT
 ./deploy/python.sh deploy/demo.py --log "$log" --pid "$server" --document /usr/share/common-licenses/GPL-3
 

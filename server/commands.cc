@@ -19,9 +19,8 @@ namespace skipserve {
 
 int RunServe(const Options& options) {
   absl::Notification stop;
-  Interrupt signals;
   // Nobody is served while the model is loaded, so nobody has to be waited for.
-  signals.OnInterrupt([] {
+  Interrupt signals([] {
     spdlog::info("stopped before the model was loaded");
     _exit(0);
   });

@@ -7,7 +7,7 @@
 
 namespace skipserve {
 
-Interrupt::Interrupt() {
+Interrupt::Interrupt(std::function<void()> action) : action_(std::move(action)) {
   sigemptyset(&signals_);
   sigaddset(&signals_, SIGINT);
   sigaddset(&signals_, SIGTERM);

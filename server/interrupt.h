@@ -15,8 +15,8 @@ namespace skipserve {
 class Interrupt {
  public:
   // Before other threads start, so that they inherit the signal mask: SIGINT and SIGTERM then come
-  // to this one alone.
-  Interrupt();
+  // to this one alone. `action` as for OnInterrupt.
+  explicit Interrupt(std::function<void()> action = nullptr);
   ~Interrupt();
 
   // What the next signal does, on a thread of its own; none: it ends the process, as it also does

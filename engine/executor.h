@@ -1,5 +1,5 @@
-// Runs the scheduler's step plans on the decoder: decode batches, trunk chunks, slices of skipping layers. Keeps what a
-// sequence needs between steps, but no policy of its own. One thread.
+// Runs the scheduler's step plans on the decoder: decode batches, trunk chunks, slices of skipping
+// layers. Keeps what a sequence needs between steps, but no policy of its own. One thread.
 #pragma once
 
 #include <cstdint>
@@ -42,12 +42,14 @@ class Executor {
   };
 
   // RESOURCE_EXHAUSTED where the KV pool or the scratch does not fit in memory.
-  static absl::StatusOr<std::unique_ptr<Executor>> Create(Decoder& decoder, const std::vector<LayerProxy>& proxies,
+  static absl::StatusOr<std::unique_ptr<Executor>> Create(Decoder& decoder,
+                                                          const std::vector<LayerProxy>& proxies,
                                                           Options options);
 
-  // A sequence that will be in plans from now on. RESOURCE_EXHAUSTED without memory for its hidden states.
-  absl::Status Begin(SequenceId id, absl::Span<const int32_t> prompt, const SkipPolicy& policy, SkipPlan plan,
-                     bool record_rows);
+  // A sequence that will be in plans from now on. RESOURCE_EXHAUSTED without memory for its hidden
+  // states.
+  absl::Status Begin(SequenceId id, absl::Span<const int32_t> prompt, const SkipPolicy& policy,
+                     SkipPlan plan, bool record_rows);
   // The token that the sequence's next decode step reads.
   void SetNextToken(SequenceId id, int32_t token);
   void Forget(SequenceId id);
@@ -63,8 +65,8 @@ class Executor {
  private:
   struct Sequence {
     std::vector<int32_t> prompt;
-    SkipState skip;               // skip.hidden is empty for a dense plan
-    int64_t decoded = 0;          // tokens fed after the prompt
+    SkipState skip;       // skip.hidden is empty for a dense plan
+    int64_t decoded = 0;  // tokens fed after the prompt
     int32_t next_token = 0;
     bool record_rows = false;
     std::vector<LayerRows> rows;  // by layer, if recorded
@@ -101,8 +103,8 @@ class Executor {
 
   Buffer kv_memory_;
   KvPool pool_;
-  Buffer x_;        // [max_rows, width]
-  Buffer logits_;   // [max_sequences, vocab_size]
+  Buffer x_;       // [max_rows, width]
+  Buffer logits_;  // [max_sequences, vocab_size]
   Stage stage_;
   std::vector<float> host_logits_;
   std::vector<SequenceId> logit_ids_;  // whose row of logits_ is whose

@@ -13,13 +13,15 @@
 namespace skipserve {
 namespace {
 
-// What `work` returns, or a status of what it throws: a backend that finds no memory, or cannot build a kernel.
+// What `work` returns, or a status of what it throws: a backend that finds no memory, or cannot
+// build a kernel.
 template <typename Work>
 std::invoke_result_t<Work> Guarded(Work work) {
   try {
     return work();
   } catch (const std::bad_alloc&) {
-    return absl::ResourceExhaustedError("the server ran out of memory on this request; try a shorter one");
+    return absl::ResourceExhaustedError(
+        "the server ran out of memory on this request; try a shorter one");
   } catch (const std::exception& e) {
     return absl::InternalError(absl::StrCat("a step failed: ", e.what()));
   }
@@ -40,16 +42,19 @@ LlmEngine::~LlmEngine() {
   thread_.join();
 }
 
-// --- any thread -----------------------------------------------------------------------------------------------------
+// --- any thread
+// -----------------------------------------------------------------------------------------------------
 
-absl::StatusOr<RequestId> LlmEngine::Submit(GenerateRequest request, std::shared_ptr<ResponseSink> sink) {
+absl::StatusOr<RequestId> LlmEngine::Submit(GenerateRequest request,
+                                            std::shared_ptr<ResponseSink> sink) {
   const absl::Time now = parts_.now();
   ASSIGN_OR_RETURN(const int64_t max_tokens, CheckRequest(request, parts_.info));
-  ASSIGN_OR_RETURN(ResolvedSkip skip,
-                   parts_.levels->Resolve(request.skip, static_cast<int64_t>(request.prompt.size())));
+  ASSIGN_OR_RETURN(
+      ResolvedSkip skip,
+      parts_.levels->Resolve(request.skip, static_cast<int64_t>(request.prompt.size())));
   SequenceShape shape = Shape(skip, max_tokens);
-  auto answer = std::make_shared<Answer>(std::move(request), std::move(skip), max_tokens, *parts_.tokenizer,
-                                         std::move(sink), now);
+  auto answer = std::make_shared<Answer>(std::move(request), std::move(skip), max_tokens,
+                                         *parts_.tokenizer, std::move(sink), now);
   absl::MutexLock lock(&mutex_);
   if (draining_) return absl::UnavailableError("the server is shutting down; try another one");
   const RequestId id = next_id_++;
@@ -76,7 +81,8 @@ void LlmEngine::Drain(absl::Duration grace) {
 EngineLoad LlmEngine::load() const {
   absl::MutexLock lock(&mutex_);
   const Scheduler::Load l = scheduler_.load();
-  return {l.waiting, l.prefilling, l.decoding, l.blocks_used, l.blocks_reserved, l.blocks_total, draining_};
+  return {l.waiting,         l.prefilling,   l.decoding, l.blocks_used,
+          l.blocks_reserved, l.blocks_total, draining_};
 }
 
 // All that the scheduler has to know of a request: KV need and work follow from the plan.
@@ -91,13 +97,14 @@ SequenceShape LlmEngine::Shape(const ResolvedSkip& skip, int64_t max_tokens) con
     shape.skip_layer_flops.push_back(parts_.levels->Flops(skip, i).total());
   }
   const double q_cols = double(c.heads) * c.head_dim, kv_cols = double(c.kv_heads) * c.head_dim;
-  shape.trunk_flops_per_token =
-      shape.trunk_layers * (2.0 * c.width * (2 * q_cols + 2 * kv_cols) + 6.0 * c.width * c.ffn_width);
+  shape.trunk_flops_per_token = shape.trunk_layers * (2.0 * c.width * (2 * q_cols + 2 * kv_cols) +
+                                                      6.0 * c.width * c.ffn_width);
   shape.trunk_flops_per_pair = shape.trunk_layers * 4.0 * q_cols;
   return shape;
 }
 
-// --- the step thread ------------------------------------------------------------------------------------------------
+// --- the step thread
+// ------------------------------------------------------------------------------------------------
 
 void LlmEngine::Loop() {
   while (true) {
@@ -117,8 +124,9 @@ void LlmEngine::Loop() {
   }
 }
 
-bool LlmEngine::HasWork() const { return stopping_ || abandon_ || !cancelled_.empty() || !scheduler_.idle(); }
-
+bool LlmEngine::HasWork() const {
+  return stopping_ || abandon_ || !cancelled_.empty() || !scheduler_.idle();
+}
 
 // Requests that end before the next step: cancelled, past their deadline, or given up in a drain.
 std::vector<LlmEngine::Ended> LlmEngine::TakeEnded(absl::Time now) {
@@ -130,10 +138,13 @@ std::vector<LlmEngine::Ended> LlmEngine::TakeEnded(absl::Time now) {
     scheduler_.Remove(id);
     answers_.erase(it);
   };
-  for (RequestId id : std::exchange(cancelled_, {})) end(id, absl::CancelledError("cancelled by the client"));
+  for (RequestId id : std::exchange(cancelled_, {}))
+    end(id, absl::CancelledError("cancelled by the client"));
   std::vector<RequestId> late, rest;
-  for (const auto& [id, answer] : answers_) (answer->request().deadline <= now ? late : rest).push_back(id);
-  for (RequestId id : late) end(id, absl::DeadlineExceededError("the request's deadline has passed"));
+  for (const auto& [id, answer] : answers_)
+    (answer->request().deadline <= now ? late : rest).push_back(id);
+  for (RequestId id : late)
+    end(id, absl::DeadlineExceededError("the request's deadline has passed"));
   if (abandon_) {
     for (RequestId id : rest) end(id, absl::UnavailableError("the server is shutting down"));
   }
@@ -189,7 +200,8 @@ std::vector<LlmEngine::Ended> LlmEngine::RunStep(Step& step) {
   } else {
     for (const SequenceLogits& row : *logits) {
       const AnswerPtr& answer = step.answers.at(row.id);
-      const absl::StatusOr<bool> complete = Guarded([&] { return answer->Next(row.logits, sampler_, now); });
+      const absl::StatusOr<bool> complete =
+          Guarded([&] { return answer->Next(row.logits, sampler_, now); });
       if (!complete.ok() || *complete) {
         ended.push_back({row.id, answer, complete.status()});
       } else {
@@ -199,8 +211,10 @@ std::vector<LlmEngine::Ended> LlmEngine::RunStep(Step& step) {
   }
   if (parts_.observer) {
     int64_t prefill_tokens = 0;
-    for (const TrunkItem& item : step.plan.trunks) prefill_tokens += item.token_end - item.token_begin;
-    parts_.observer->OnStep(now - begin, static_cast<int64_t>(step.plan.decodes.size()), prefill_tokens);
+    for (const TrunkItem& item : step.plan.trunks)
+      prefill_tokens += item.token_end - item.token_begin;
+    parts_.observer->OnStep(now - begin, static_cast<int64_t>(step.plan.decodes.size()),
+                            prefill_tokens);
   }
   absl::MutexLock lock(&mutex_);
   if (logits.ok()) scheduler_.Commit(step.plan);

@@ -1,5 +1,6 @@
-// The engine proper: one step thread that plans, runs, samples and gives out tokens. Submit, Cancel and Drain may come
-// from any thread; tensors, samplers and sinks are touched by the step thread alone.
+// The engine proper: one step thread that plans, runs, samples and gives out tokens. Submit, Cancel
+// and Drain may come from any thread; tensors, samplers and sinks are touched by the step thread
+// alone.
 #pragma once
 
 #include <atomic>
@@ -40,7 +41,8 @@ class LlmEngine final : public Engine {
   explicit LlmEngine(EngineParts parts);
   ~LlmEngine() override;  // drains without grace
 
-  absl::StatusOr<RequestId> Submit(GenerateRequest request, std::shared_ptr<ResponseSink> sink) override;
+  absl::StatusOr<RequestId> Submit(GenerateRequest request,
+                                   std::shared_ptr<ResponseSink> sink) override;
   void Cancel(RequestId id) override;
   void Drain(absl::Duration grace) override;
   EngineLoad load() const override;
@@ -80,9 +82,9 @@ class LlmEngine final : public Engine {
   std::vector<RequestId> cancelled_ ABSL_GUARDED_BY(mutex_);
   int64_t open_ ABSL_GUARDED_BY(mutex_) = 0;  // submitted, and OnFinish not yet called
   RequestId next_id_ ABSL_GUARDED_BY(mutex_) = 1;
-  bool draining_ ABSL_GUARDED_BY(mutex_) = false;   // no new work
-  bool abandon_ ABSL_GUARDED_BY(mutex_) = false;    // end what still runs
-  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;   // end the step thread
+  bool draining_ ABSL_GUARDED_BY(mutex_) = false;  // no new work
+  bool abandon_ ABSL_GUARDED_BY(mutex_) = false;   // end what still runs
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;  // end the step thread
 
   std::thread thread_;
 };

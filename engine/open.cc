@@ -14,35 +14,39 @@ namespace skipserve {
 namespace {
 
 constexpr int32_t kBlockTokens = 32;
-constexpr int64_t kFullContexts = 4;       // the default KV pool holds so many
-constexpr double kKvShareOfMemory = 0.4;   // but takes at most this much
+constexpr int64_t kFullContexts = 4;      // the default KV pool holds so many
+constexpr double kKvShareOfMemory = 0.4;  // but takes at most this much
 
 // Blocks in a pool of the given size, or of the default one.
-absl::StatusOr<int64_t> KvBlocks(const EngineOptions& options, const KvLayout& layout, int32_t layers,
-                                 int64_t max_context) {
+absl::StatusOr<int64_t> KvBlocks(const EngineOptions& options, const KvLayout& layout,
+                                 int32_t layers, int64_t max_context) {
   const int64_t block_bytes = static_cast<int64_t>(layout.block_bytes());
   const int64_t per_context = layers * ((max_context + kBlockTokens - 1) / kBlockTokens);
   int64_t blocks = options.kv_memory_mb * (int64_t{1} << 20) / block_bytes;
   if (options.kv_memory_mb == 0) {
     const double most = kKvShareOfMemory * static_cast<double>(AvailableMemory());
-    blocks = std::min(kFullContexts * per_context, static_cast<int64_t>(most / static_cast<double>(block_bytes)));
+    blocks = std::min(kFullContexts * per_context,
+                      static_cast<int64_t>(most / static_cast<double>(block_bytes)));
   }
   if (blocks >= per_context) return blocks;
   return absl::InvalidArgumentError(absl::StrCat(
-      "the KV memory of ", (blocks * block_bytes) >> 20, " MB cannot hold one context of ", max_context,
-      " tokens, which takes ", ((per_context * block_bytes) >> 20) + 1, " MB: raise --kv-memory-mb or lower --max-context"));
+      "the KV memory of ", (blocks * block_bytes) >> 20, " MB cannot hold one context of ",
+      max_context, " tokens, which takes ", ((per_context * block_bytes) >> 20) + 1,
+      " MB: raise --kv-memory-mb or lower --max-context"));
 }
 
 absl::StatusOr<DType> ChooseDType(const std::string& name) {
   if (name == "f32") return DType::kF32;
   if (name == "bf16") return DType::kBF16;
   if (name == "auto") return CpuHasFastBf16() ? DType::kBF16 : DType::kF32;
-  return absl::InvalidArgumentError(absl::StrCat("--dtype is \"", name, "\"; it must be auto, f32 or bf16"));
+  return absl::InvalidArgumentError(
+      absl::StrCat("--dtype is \"", name, "\"; it must be auto, f32 or bf16"));
 }
 
 absl::StatusOr<std::unique_ptr<Ops>> MakeOps(const EngineOptions& options) {
   if (options.backend == "reference") return MakeReferenceOps();
-  if (options.backend == "cpu") return MakeCpuOps(options.threads > 0 ? options.threads : AvailableCpus());
+  if (options.backend == "cpu")
+    return MakeCpuOps(options.threads > 0 ? options.threads : AvailableCpus());
   return absl::InvalidArgumentError(
       absl::StrCat("--backend is \"", options.backend, "\"; it must be cpu or reference"));
 }
@@ -50,7 +54,8 @@ absl::StatusOr<std::unique_ptr<Ops>> MakeOps(const EngineOptions& options) {
 absl::Status CheckOptions(const EngineOptions& o) {
   const auto positive = [](const char* flag, int64_t value, int64_t low) {
     return value >= low ? absl::OkStatus()
-                        : absl::InvalidArgumentError(absl::StrCat(flag, " is ", value, "; it must be at least ", low));
+                        : absl::InvalidArgumentError(
+                              absl::StrCat(flag, " is ", value, "; it must be at least ", low));
   };
   RETURN_IF_ERROR(positive("--threads", o.threads, 0));
   RETURN_IF_ERROR(positive("--kv-memory-mb", o.kv_memory_mb, 0));
@@ -61,22 +66,26 @@ absl::Status CheckOptions(const EngineOptions& o) {
   RETURN_IF_ERROR(positive("--chunk-tokens", o.chunk_tokens, 32));
   RETURN_IF_ERROR(positive("--skip-min-prompt", o.skip_min_prompt, 0));
   if (o.max_running > Ops::kMaxDecodeRows) {
-    return absl::InvalidArgumentError(absl::StrCat("--max-running is ", o.max_running, "; it may be up to ",
-                                                   Ops::kMaxDecodeRows));
+    return absl::InvalidArgumentError(absl::StrCat("--max-running is ", o.max_running,
+                                                   "; it may be up to ", Ops::kMaxDecodeRows));
   }
   return absl::OkStatus();
 }
 
 // The skip file where there is one, else the ready settings of the model without proxies.
 absl::StatusOr<SkipFile> LoadSkipFile(const EngineOptions& options, const ModelFile& model) {
-  const std::string path = options.skip_file.empty() ? SkipFilePath(options.model_path) : options.skip_file;
-  absl::StatusOr<SkipFile> file = ReadSkipFile(path, options.model_path, model.config(), model.fingerprint());
+  const std::string path =
+      options.skip_file.empty() ? SkipFilePath(options.model_path) : options.skip_file;
+  absl::StatusOr<SkipFile> file =
+      ReadSkipFile(path, options.model_path, model.config(), model.fingerprint());
   if (file.ok() || !options.skip_file.empty() || !absl::IsNotFound(file.status())) return file;
   SkipFile ready;
   ready.settings = ReadySettings(model.config());
   if (ready.settings.default_level != "off") {
-    spdlog::warn("no skip file {}: levels score FFN rows by attention alone; 'skipserve calibrate' builds the proxies",
-                 path);
+    spdlog::warn(
+        "no skip file {}: levels score FFN rows by attention alone; 'skipserve calibrate' builds "
+        "the proxies",
+        path);
   }
   return ready;
 }
@@ -84,8 +93,9 @@ absl::StatusOr<SkipFile> LoadSkipFile(const EngineOptions& options, const ModelF
 absl::Status ApplySkipFlags(const EngineOptions& options, SkipSettings& settings) {
   if (!options.default_skip_level.empty()) {
     if (options.default_skip_level != "off" && !settings.Find(options.default_skip_level)) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("--default-skip-level is \"", options.default_skip_level, "\", which this model does not have"));
+      return absl::InvalidArgumentError(absl::StrCat("--default-skip-level is \"",
+                                                     options.default_skip_level,
+                                                     "\", which this model does not have"));
     }
     settings.default_level = options.default_skip_level;
   }
@@ -93,8 +103,8 @@ absl::Status ApplySkipFlags(const EngineOptions& options, SkipSettings& settings
   return absl::OkStatus();
 }
 
-ModelInfo MakeInfo(const EngineOptions& options, const ModelFile& model, DType dtype, const Ops& ops,
-                   const SkipSettings& settings, int64_t max_context) {
+ModelInfo MakeInfo(const EngineOptions& options, const ModelFile& model, DType dtype,
+                   const Ops& ops, const SkipSettings& settings, int64_t max_context) {
   ModelInfo info;
   info.config = model.config();
   info.fingerprint = model.fingerprint();
@@ -112,20 +122,28 @@ ModelInfo MakeInfo(const EngineOptions& options, const ModelFile& model, DType d
 
 absl::StatusOr<std::unique_ptr<Engine>> OpenEngine(const EngineOptions& options) {
   RETURN_IF_ERROR(CheckOptions(options));
+  ASSIGN_OR_RETURN(std::unique_ptr<Ops> ops, MakeOps(options));
+  return OpenEngine(options, std::move(ops));
+}
+
+absl::StatusOr<std::unique_ptr<Engine>> OpenEngine(const EngineOptions& options,
+                                                   std::unique_ptr<Ops> ops) {
+  RETURN_IF_ERROR(CheckOptions(options));
   ASSIGN_OR_RETURN(std::unique_ptr<ModelFile> model, ModelFile::Open(options.model_path));
   ASSIGN_OR_RETURN(SkipFile skip_file, LoadSkipFile(options, *model));
   RETURN_IF_ERROR(ApplySkipFlags(options, skip_file.settings));
   const ModelConfig& config = model->config();
-  const int64_t max_context =
-      options.max_context > 0 ? std::min(options.max_context, config.max_positions) : config.max_positions;
+  const int64_t max_context = options.max_context > 0
+                                  ? std::min(options.max_context, config.max_positions)
+                                  : config.max_positions;
 
   EngineParts parts;
   ASSIGN_OR_RETURN(parts.tokenizer, Tokenizer::Create(model->tokenizer()));
   if (!model->tokenizer().chat_template.empty()) {
     const auto text = [&](int32_t id) { return std::string(parts.tokenizer->TokenBytes(id)); };
     const TokenizerSpec& spec = model->tokenizer();
-    absl::StatusOr<std::unique_ptr<ChatTemplate>> parsed = ChatTemplate::Parse(
-        spec.chat_template, text(spec.bos_id), text(spec.eos_id));
+    absl::StatusOr<std::unique_ptr<ChatTemplate>> parsed =
+        ChatTemplate::Parse(spec.chat_template, text(spec.bos_id), text(spec.eos_id));
     if (parsed.ok()) {
       parts.chat_template = *std::move(parsed);
     } else {
@@ -133,15 +151,18 @@ absl::StatusOr<std::unique_ptr<Engine>> OpenEngine(const EngineOptions& options)
                    std::string(parsed.status().message()));
     }
   }
-  ASSIGN_OR_RETURN(parts.ops, MakeOps(options));
+  parts.ops = std::move(ops);
   RETURN_IF_ERROR(parts.ops->CheckHeadDim(config.head_dim));
   ASSIGN_OR_RETURN(const DType dtype, ChooseDType(options.dtype));
   const KvLayout kv_layout = {dtype, kBlockTokens, config.kv_heads, config.head_dim};
   // Before anything is loaded: what does not fit is refused at once.
-  ASSIGN_OR_RETURN(const int64_t kv_blocks, KvBlocks(options, kv_layout, config.layers, max_context));
-  ASSIGN_OR_RETURN(DecoderWeights weights, LoadDecoderWeights(*model, dtype, max_context, *parts.ops));
+  ASSIGN_OR_RETURN(const int64_t kv_blocks,
+                   KvBlocks(options, kv_layout, config.layers, max_context));
+  ASSIGN_OR_RETURN(DecoderWeights weights,
+                   LoadDecoderWeights(*model, dtype, max_context, *parts.ops));
   const int64_t max_rows = std::max<int64_t>(options.chunk_tokens, options.max_running);
-  ASSIGN_OR_RETURN(parts.decoder, Decoder::Create(config, std::move(weights), max_rows, *parts.ops));
+  ASSIGN_OR_RETURN(parts.decoder,
+                   Decoder::Create(config, std::move(weights), max_rows, *parts.ops));
 
   Executor::Options executor;
   executor.max_sequences = options.max_running;
@@ -154,11 +175,13 @@ absl::StatusOr<std::unique_ptr<Engine>> OpenEngine(const EngineOptions& options)
   parts.scheduler.max_running = options.max_running;
   parts.scheduler.max_queue = options.max_queue;
   parts.scheduler.chunk_tokens = options.chunk_tokens;
-  ASSIGN_OR_RETURN(parts.executor, Executor::Create(*parts.decoder, skip_file.proxies, std::move(executor)));
+  ASSIGN_OR_RETURN(parts.executor,
+                   Executor::Create(*parts.decoder, skip_file.proxies, std::move(executor)));
 
   ProxyShape proxy;
   if (!skip_file.proxies.empty()) proxy = {skip_file.proxies[0].d_low, skip_file.proxies[0].rank};
-  parts.levels = std::make_unique<SkipLevels>(config, skip_file.settings, proxy, options.skip_enabled);
+  parts.levels =
+      std::make_unique<SkipLevels>(config, skip_file.settings, proxy, options.skip_enabled);
   parts.info = MakeInfo(options, *model, dtype, *parts.ops, parts.levels->settings(), max_context);
   parts.observer = options.observer;
   return std::make_unique<LlmEngine>(std::move(parts));

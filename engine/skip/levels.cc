@@ -9,7 +9,8 @@
 
 namespace skipserve {
 
-SkipLevels::SkipLevels(const ModelConfig& config, SkipSettings settings, ProxyShape proxy, bool enabled)
+SkipLevels::SkipLevels(const ModelConfig& config, SkipSettings settings, ProxyShape proxy,
+                       bool enabled)
     : config_(config), settings_(std::move(settings)), proxy_(proxy), enabled_(enabled) {
   if (proxy_.rank > 0) return;
   for (auto& [name, policy] : settings_.levels) {
@@ -21,36 +22,41 @@ ResolvedSkip SkipLevels::Dense(int64_t prompt_tokens, std::string reason) const 
   return {SkipPolicy(), DensePlan(config_, prompt_tokens), "off", std::move(reason)};
 }
 
-absl::StatusOr<SkipPolicy> SkipLevels::PolicyOf(const SkipRequest& request, const std::string& level) const {
+absl::StatusOr<SkipPolicy> SkipLevels::PolicyOf(const SkipRequest& request,
+                                                const std::string& level) const {
   if (request.mode != SkipRequest::Mode::kPolicy) {
     if (const SkipPolicy* found = settings_.Find(level)) return *found;
     std::vector<std::string> names = {"off"};
     for (const auto& [name, unused] : settings_.levels) names.push_back(name);
-    return absl::InvalidArgumentError(
-        absl::StrCat("unknown skip level \"", level, "\"; this model has ", absl::StrJoin(names, ", ")));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "unknown skip level \"", level, "\"; this model has ", absl::StrJoin(names, ", ")));
   }
   RETURN_IF_ERROR(ValidatePolicy(request.policy, config_.layers));
   if (request.policy.ffn_score == FfnScore::kProduct && proxy_.rank == 0) {
     return absl::InvalidArgumentError(
-        "ffn_score \"product\" needs the model's FFN proxies: build them with 'skipserve calibrate', or use "
+        "ffn_score \"product\" needs the model's FFN proxies: build them with 'skipserve "
+        "calibrate', or use "
         "\"attention\"");
   }
   return request.policy;
 }
 
-absl::StatusOr<ResolvedSkip> SkipLevels::Resolve(const SkipRequest& request, int64_t prompt_tokens) const {
+absl::StatusOr<ResolvedSkip> SkipLevels::Resolve(const SkipRequest& request,
+                                                 int64_t prompt_tokens) const {
   using Mode = SkipRequest::Mode;
   std::string level = request.mode == Mode::kPolicy  ? "custom"
                       : request.mode == Mode::kLevel ? request.level
                       : request.mode == Mode::kAuto  ? settings_.default_level
                                                      : "off";
   if (level == "off") {
-    return Dense(prompt_tokens, request.mode == Mode::kAuto ? "skipping is not the default for this model" : "");
+    return Dense(prompt_tokens,
+                 request.mode == Mode::kAuto ? "skipping is not the default for this model" : "");
   }
   ASSIGN_OR_RETURN(SkipPolicy policy, PolicyOf(request, level));
   if (!enabled_) return Dense(prompt_tokens, "skipping is switched off on this server");
   if (request.mode == Mode::kAuto && prompt_tokens < settings_.min_prompt) {
-    return Dense(prompt_tokens, absl::StrCat("prompts under ", settings_.min_prompt, " tokens run dense"));
+    return Dense(prompt_tokens,
+                 absl::StrCat("prompts under ", settings_.min_prompt, " tokens run dense"));
   }
   SkipPlan plan = MakePlan(policy, config_, prompt_tokens);
   if (plan.dense()) return Dense(prompt_tokens, "the prompt is within every layer's budget");

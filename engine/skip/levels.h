@@ -12,7 +12,7 @@
 namespace skipserve {
 
 struct ResolvedSkip {
-  SkipPolicy policy;   // meaningless where the plan is dense
+  SkipPolicy policy;  // meaningless where the plan is dense
   SkipPlan plan;
   std::string level;   // "off", a level's name, or "custom"
   std::string reason;  // why it is dense although skipping was asked for
@@ -20,11 +20,12 @@ struct ResolvedSkip {
 
 class SkipLevels {
  public:
-  // `proxy`: the model's FFN proxies; zeros where there are none, and then levels that score by product score by
-  // attention instead. `enabled` false: everything is dense.
+  // `proxy`: the model's FFN proxies; zeros where there are none, and then levels that score by
+  // product score by attention instead. `enabled` false: everything is dense.
   SkipLevels(const ModelConfig& config, SkipSettings settings, ProxyShape proxy, bool enabled);
 
-  // INVALID_ARGUMENT for an unknown level (the message lists them) or a policy the model cannot have.
+  // INVALID_ARGUMENT for an unknown level (the message lists them) or a policy the model cannot
+  // have.
   absl::StatusOr<ResolvedSkip> Resolve(const SkipRequest& request, int64_t prompt_tokens) const;
 
   // FLOPs of one layer of a resolved prefill.

@@ -2,143 +2,78 @@
 // depend on company, every request ends exactly once, and nothing it held stays behind.
 #include <gtest/gtest.h>
 
-#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
 
-#include "absl/synchronization/mutex.h"
-#include "absl/synchronization/notification.h"
-#include "engine/open.h"
+#include "tests/support/engine_caller.h"
 
-namespace skipserve {
+namespace skipserve::testing {
 namespace {
 
-const std::string kTiny = std::string(SKIPSERVE_SOURCE_DIR) + "/tests/golden/tiny/tiny.gguf";
-
-class CollectingSink : public ResponseSink {
- public:
-  void OnToken(TokenEvent event) override {
-    absl::MutexLock lock(&mutex_);
-    EXPECT_EQ(finishes_, 0);
-    tokens_.push_back(event.id);
-    text_ += event.text;
-    if (event.logprob) logprobs_.push_back(*event.logprob);
-    if (!first_.HasBeenNotified()) first_.Notify();
+// Every backend and dtype that this machine has.
+std::vector<EngineOptions> EveryKind() {
+  std::vector<EngineOptions> kinds;
+  for (const auto& [backend, dtype] :
+       {std::pair{"reference", "f32"}, {"cpu", "f32"}, {"cpu", "bf16"}}) {
+    EngineOptions options = TinyOptions();
+    options.backend = backend;
+    options.dtype = dtype;
+    kinds.push_back(options);
   }
-  void OnFinish(FinishEvent event) override {
-    absl::MutexLock lock(&mutex_);
-    ++finishes_;
-    text_ += event.text;
-    finish_ = std::move(event);
-    done_.Notify();
-  }
-
-  const FinishEvent& Wait() {
-    EXPECT_TRUE(done_.WaitForNotificationWithTimeout(absl::Minutes(2)))
-        << "the request never ended";
-    return finish_;
-  }
-  void WaitForFirstToken() { EXPECT_TRUE(first_.WaitForNotificationWithTimeout(absl::Minutes(2))); }
-
-  std::vector<int32_t> tokens_;
-  std::vector<float> logprobs_;
-  std::string text_;
-  FinishEvent finish_;
-  int finishes_ = 0;
-
- private:
-  absl::Mutex mutex_;
-  absl::Notification done_, first_;
-};
-
-EngineOptions TinyOptions() {
-  EngineOptions options;
-  options.model_path = kTiny;
-  options.backend = "reference";
-  options.dtype = "f32";
-  options.kv_memory_mb = 64;
-  options.chunk_tokens = 64;
-  return options;
+  return kinds;
 }
 
-GenerateRequest SomeRequest(int length, int seed, int64_t max_tokens = 12) {
-  GenerateRequest request;
-  uint32_t state = seed;
-  for (int i = 0; i < length; ++i) {
-    request.prompt.push_back(
-        static_cast<int32_t>((state = state * 1664525u + 1013904223u) >> 8) % 300 + 3);
-  }
-  request.sampling.temperature = 0;
-  request.stop.max_tokens = max_tokens;
-  request.stop.ignore_eos = true;
-  request.skip.mode = SkipRequest::Mode::kOff;
-  return request;
-}
-
-SkipRequest Layered() {
-  SkipRequest skip;
-  skip.mode = SkipRequest::Mode::kPolicy;
-  skip.policy.start = 2;
-  skip.policy.stage_ends = {2, 3, 4, 5};
-  skip.policy.budgets = skip.policy.keeps = {0.5, 0.4, 0.3, 0.2};
-  skip.policy.recent = 4;
-  skip.policy.ffn_score = FfnScore::kExact;
-  return skip;
-}
-
-std::vector<int32_t> Answer(Engine& engine, GenerateRequest request) {
-  auto sink = std::make_shared<CollectingSink>();
-  const absl::StatusOr<RequestId> id = engine.Submit(std::move(request), sink);
-  EXPECT_TRUE(id.ok()) << id.status();
-  if (!id.ok()) return {};
-  EXPECT_TRUE(sink->Wait().status.ok()) << sink->finish_.status;
-  return sink->tokens_;
-}
-
-// Whatever a test did, its engines end empty: no request and no block of KV memory stays behind.
-class LlmEngineTest : public testing::Test {
- protected:
-  Engine* Open(EngineOptions options = TinyOptions()) {
-    absl::StatusOr<std::unique_ptr<Engine>> engine = OpenEngine(options);
-    EXPECT_TRUE(engine.ok()) << engine.status();
-    return engines_.emplace_back(*std::move(engine)).get();
-  }
-
-  void TearDown() override {
-    for (const auto& engine : engines_) {
-      engine->Drain(absl::Minutes(1));
-      const EngineLoad load = engine->load();
-      EXPECT_EQ(load.kv_blocks_used, 0);
-      EXPECT_EQ(load.kv_blocks_reserved, 0);
-      EXPECT_EQ(load.waiting + load.prefilling + load.decoding, 0);
-    }
-  }
-
- private:
-  std::vector<std::unique_ptr<Engine>> engines_;
-};
-
-TEST_F(LlmEngineTest, BatchedEqualsAlone) {
-  Engine* const engine = Open();
+std::vector<GenerateRequest> MixedRequests() {
   std::vector<GenerateRequest> requests;
   for (int i = 0; i < 8; ++i) {
     requests.push_back(SomeRequest(20 + 37 * i, i));
     if (i % 2) requests.back().skip = Layered();
     if (i % 3 == 2) requests.back().sampling.temperature = 1.0f;
     requests.back().sampling.seed = 5 + i;
+    requests.back().logprobs = 0;
   }
-  std::vector<std::vector<int32_t>> alone;
-  for (const GenerateRequest& request : requests) alone.push_back(Answer(*engine, request));
+  return requests;
+}
+
+// One after the other, or all together.
+std::vector<std::shared_ptr<CollectingSink>> Answers(Engine& engine, bool together) {
   std::vector<std::shared_ptr<CollectingSink>> sinks;
-  for (const GenerateRequest& request : requests) {
+  for (GenerateRequest& request : MixedRequests()) {
     sinks.push_back(std::make_shared<CollectingSink>());
-    ASSERT_TRUE(engine->Submit(request, sinks.back()).ok());
+    EXPECT_TRUE(engine.Submit(std::move(request), sinks.back()).ok());
+    if (!together) sinks.back()->Wait();
   }
-  for (size_t i = 0; i < requests.size(); ++i) {
-    sinks[i]->Wait();
-    EXPECT_EQ(sinks[i]->tokens_, alone[i]) << "request " << i;
-    EXPECT_EQ(sinks[i]->finishes_, 1);
+  for (const auto& sink : sinks) sink->Wait();
+  return sinks;
+}
+
+void ExpectEqual(const std::vector<std::shared_ptr<CollectingSink>>& a,
+                 const std::vector<std::shared_ptr<CollectingSink>>& b) {
+  for (size_t i = 0; i < a.size(); ++i) {
+    EXPECT_EQ(a[i]->tokens_, b[i]->tokens_) << "request " << i;
+    EXPECT_EQ(a[i]->logprobs_, b[i]->logprobs_) << "request " << i;
+    EXPECT_EQ(a[i]->finishes_, 1);
+    EXPECT_EQ(b[i]->finishes_, 1);
+  }
+}
+
+TEST_F(LlmEngineTest, BatchedEqualsAlone) {
+  for (const EngineOptions& options : EveryKind()) {
+    SCOPED_TRACE(options.backend + " " + options.dtype);
+    Engine* const engine = Open(options);
+    const auto alone = Answers(*engine, false);
+    ExpectEqual(Answers(*engine, true), alone);
+  }
+}
+
+TEST_F(LlmEngineTest, ChunksDoNotMatter) {
+  for (EngineOptions options : EveryKind()) {
+    SCOPED_TRACE(options.backend + " " + options.dtype);
+    options.chunk_tokens = 512;
+    const auto whole = Answers(*Open(options), false);
+    options.chunk_tokens = 32;
+    ExpectEqual(Answers(*Open(options), false), whole);
   }
 }
 
@@ -327,4 +262,4 @@ TEST_F(LlmEngineTest, OpenExplainsWhatIsWrong) {
 }
 
 }  // namespace
-}  // namespace skipserve
+}  // namespace skipserve::testing

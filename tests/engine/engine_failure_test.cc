@@ -1,0 +1,135 @@
+// The engine on a backend that fails when told to: a failure ends the requests it concerns, each
+// once and with a status, and nobody else's.
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <limits>
+#include <memory>
+#include <stdexcept>
+#include <vector>
+
+#include "kernels/cpu/cpu_ops.h"
+#include "tests/support/engine_caller.h"
+
+namespace skipserve::testing {
+namespace {
+
+constexpr int64_t kWidth = 48;  // of the tiny model
+
+class FailingOps : public cpu::CpuOps {
+ public:
+  // What the test asks for; read by the step thread.
+  struct Switches {
+    std::atomic<size_t> refuse_bytes{0};  // an allocation of this size is refused
+    std::atomic<bool> throw_in_prefill{false};
+    std::atomic<size_t> throw_when_decoding{0};  // a step of so many sequences
+    std::atomic<bool> answer_nan{false};
+  };
+  explicit FailingOps(Switches& switches) : CpuOps(2), switches_(switches) {}
+
+  absl::StatusOr<Buffer> Allocate(size_t bytes) override {
+    if (bytes == switches_.refuse_bytes) return absl::ResourceExhaustedError("no memory");
+    return CpuOps::Allocate(bytes);
+  }
+  void PrefillAttention(TensorView q, absl::Span<const KvSegment> segments, const KvPool& pool,
+                        TensorView out) override {
+    if (switches_.throw_in_prefill) throw std::runtime_error("prefill broke");
+    CpuOps::PrefillAttention(q, segments, pool, out);
+    if (!switches_.answer_nan) return;
+    std::fill_n(out.data, out.rows * out.cols, std::numeric_limits<float>::quiet_NaN());
+  }
+  void DecodeAttention(TensorView q, absl::Span<const KvSegment> segments, const KvPool& pool,
+                       TensorView out) override {
+    if (segments.size() == switches_.throw_when_decoding) throw std::bad_alloc();
+    CpuOps::DecodeAttention(q, segments, pool, out);
+  }
+
+ private:
+  Switches& switches_;
+};
+
+class EngineFailureTest : public LlmEngineTest {
+ protected:
+  EngineFailureTest() {
+    engine_ = Keep(OpenEngine(TinyOptions(), std::make_unique<FailingOps>(switches_)));
+  }
+
+  std::shared_ptr<CollectingSink> Submit(GenerateRequest request) {
+    auto sink = std::make_shared<CollectingSink>();
+    EXPECT_TRUE(engine_->Submit(std::move(request), sink).ok());
+    return sink;
+  }
+  void ExpectHealthy() {
+    auto sink = Submit(SomeRequest(50, 1));
+    EXPECT_TRUE(sink->Wait().status.ok()) << sink->finish_.status;
+    EXPECT_EQ(sink->tokens_.size(), 12u);
+  }
+
+  FailingOps::Switches switches_;
+  Engine* engine_;
+};
+
+TEST_F(EngineFailureTest, AFailedPrefillEndsItsRequest) {
+  switches_.throw_in_prefill = true;
+  auto sink = Submit(SomeRequest(100, 2));
+  EXPECT_EQ(sink->Wait().status.code(), absl::StatusCode::kInternal);
+  EXPECT_NE(sink->finish_.status.message().find("prefill broke"), std::string::npos);
+  switches_.throw_in_prefill = false;
+  ExpectHealthy();
+  EXPECT_EQ(sink->finishes_, 1);
+}
+
+TEST_F(EngineFailureTest, AFailedDecodeEndsWhoeverIsInTheStepAndLeavesTheQueue) {
+  EngineOptions options = TinyOptions();
+  options.max_running = 2;
+  engine_ = Keep(OpenEngine(options, std::make_unique<FailingOps>(switches_)));
+  switches_.throw_when_decoding = 2;
+  std::vector<std::shared_ptr<CollectingSink>> running = {Submit(SomeRequest(30, 1, 200)),
+                                                          Submit(SomeRequest(40, 2, 200))};
+  auto waiting = Submit(SomeRequest(50, 3));
+  for (const auto& sink : running) {
+    EXPECT_EQ(sink->Wait().status.code(), absl::StatusCode::kResourceExhausted);
+    EXPECT_GE(sink->tokens_.size(), 1u) << "what was said before stays said";
+  }
+  EXPECT_TRUE(waiting->Wait().status.ok()) << waiting->finish_.status;
+  for (const auto& sink : running) EXPECT_EQ(sink->finishes_, 1);
+}
+
+TEST_F(EngineFailureTest, NoMemoryForHiddenStatesEndsThatRequestAlone) {
+  GenerateRequest skipping = SomeRequest(150, 4);
+  skipping.skip = Layered();
+  switches_.refuse_bytes = 150 * kWidth * sizeof(float);
+  auto refused = Submit(skipping);
+  auto other = Submit(SomeRequest(60, 5));
+  EXPECT_EQ(refused->Wait().status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_TRUE(other->Wait().status.ok()) << other->finish_.status;
+  switches_.refuse_bytes = 0;
+  EXPECT_TRUE(Submit(skipping)->Wait().status.ok());
+}
+
+// A request whose start fails is in no step; a failure of that very step must not end it again.
+TEST_F(EngineFailureTest, AFailedStartInAFailedStepEndsEachRequestOnce) {
+  GenerateRequest skipping = SomeRequest(150, 4);
+  skipping.skip = Layered();
+  switches_.refuse_bytes = 150 * kWidth * sizeof(float);
+  switches_.throw_in_prefill = true;
+  std::vector<std::shared_ptr<CollectingSink>> all;
+  for (int i = 0; i < 20; ++i) all.push_back(Submit(i % 2 ? skipping : SomeRequest(60, i)));
+  for (const auto& sink : all) EXPECT_FALSE(sink->Wait().status.ok());
+  switches_.refuse_bytes = 0;
+  switches_.throw_in_prefill = false;
+  ExpectHealthy();
+  for (const auto& sink : all) EXPECT_EQ(sink->finishes_, 1);
+}
+
+TEST_F(EngineFailureTest, LogitsThatAreNoNumbersEndTheRequest) {
+  switches_.answer_nan = true;
+  auto sink = Submit(SomeRequest(50, 6));
+  EXPECT_EQ(sink->Wait().status.code(), absl::StatusCode::kInternal);
+  EXPECT_TRUE(sink->tokens_.empty());
+  switches_.answer_nan = false;
+  ExpectHealthy();
+}
+
+}  // namespace
+}  // namespace skipserve::testing

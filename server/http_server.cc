@@ -15,6 +15,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "server/host_port.h"
 #include "server/http_connection.h"
 #include "server/http_context.h"
 #include "server/log.h"
@@ -71,8 +72,8 @@ absl::Status HttpServer::Impl::Listen() {
   const HttpOptions& options = context_.options;
   ErrorCode ec;
   const auto failed = [&](const char* what) {
-    return absl::UnavailableError(
-        absl::StrCat("cannot ", what, " ", options.host, ":", options.port, ": ", ec.message()));
+    return absl::UnavailableError(absl::StrCat(
+        "cannot ", what, " ", HostPort(options.host, options.port), ": ", ec.message()));
   };
   tcp::resolver resolver(io_);
   const auto found =

@@ -113,9 +113,10 @@ TEST(SkippingLayers, CpuFollowsTheReference) {
     }
     // bf16 moves scores by a few parts in 256, which swaps rows at the border of a set.
     options.dtype = DType::kBF16;
-    EXPECT_GE(SharedRows(Open(options, true)->Run(prompt, &policy, next).rows,
-                         Open(options)->Run(prompt, &policy, next).rows),
-              0.97);
+    const RunResult rounded = Open(options)->Run(prompt, &policy, next);
+    EXPECT_GE(SharedRows(Open(options, true)->Run(prompt, &policy, next).rows, rounded.rows,
+                         prompt.size()),
+              0.93);
   }
 }
 

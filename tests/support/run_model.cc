@@ -182,18 +182,20 @@ double LogProb(const std::vector<float>& logits, int32_t id) {
   return logits[id] - top - std::log(sum);
 }
 
-double SharedRows(const std::vector<LayerRows>& actual, const std::vector<LayerRows>& expected) {
-  int64_t rows = 0;
+double SharedRows(const std::vector<LayerRows>& actual, const std::vector<LayerRows>& expected,
+                  size_t prompt_tokens) {
+  size_t rows = 0;
   std::vector<int32_t> shared;
   const auto count = [&](const std::vector<int32_t>& a, const std::vector<int32_t>& b) {
-    rows += static_cast<int64_t>(b.size());
+    if (b.size() == prompt_tokens) return;
+    rows += b.size();
     std::set_intersection(a.begin(), a.end(), b.begin(), b.end(), std::back_inserter(shared));
   };
   for (size_t layer = 0; layer < expected.size(); ++layer) {
     count(actual.at(layer).attention, expected[layer].attention);
     count(actual.at(layer).ffn, expected[layer].ffn);
   }
-  return static_cast<double>(shared.size()) / static_cast<double>(rows);
+  return rows == 0 ? 1 : static_cast<double>(shared.size()) / static_cast<double>(rows);
 }
 
 }  // namespace skipserve::testing

@@ -82,8 +82,9 @@ double Float32Bound(const ModelConfig& config);
 
 double LogProb(const std::vector<float>& logits, int32_t id);
 
-// Of two runs with sets of the same sizes: the share of the expected active rows, attention's and
-// the FFN's together, that are active in the other too.
-double SharedRows(const std::vector<LayerRows>& actual, const std::vector<LayerRows>& expected);
+// The share of the expected active rows, attention's and the FFN's together, that are active in the
+// other run too. Only layers that skip some of the prompt's tokens count; without any, 1.
+double SharedRows(const std::vector<LayerRows>& actual, const std::vector<LayerRows>& expected,
+                  size_t prompt_tokens);
 
 }  // namespace skipserve::testing

@@ -1,14 +1,16 @@
-// Tells the thread sanitizer of absl::Mutex and absl::CondVar, which the distribution's library was
-// built without: each function here calls the library's and says what it orders. Linked into tests
-// of the tsan build only.
+// Tells the thread sanitizer of absl's Mutex, CondVar and Notification, which the distribution's
+// library was built without: each function here calls the library's and says what it orders. Linked
+// into tests of the tsan build only.
 #include <dlfcn.h>
 #include <sanitizer/tsan_interface.h>
 
 #include <cstdlib>
 #include <string>
+#include <type_traits>
 #include <typeinfo>
 
 #include "absl/synchronization/mutex.h"
+#include "absl/synchronization/notification.h"
 
 extern "C" {
 void AnnotateIgnoreReadsBegin(const char* file, int line);
@@ -21,7 +23,8 @@ namespace {
 template <typename Class, typename Function>
 Function* Real(const char* rest) {
   const std::string type = typeid(Class).name();  // "N4absl...5MutexE"
-  const std::string symbol = "_Z" + type.substr(0, type.size() - 1) + rest;
+  const std::string symbol =
+      (std::is_const_v<Class> ? "_ZNK" : "_ZN") + type.substr(1, type.size() - 2) + rest;
   void* found = dlsym(RTLD_NEXT, symbol.c_str());
   if (found == nullptr) std::abort();
   return reinterpret_cast<Function*>(found);
@@ -127,6 +130,27 @@ bool CondVar::WaitWithDeadline(Mutex* mutex, Time deadline) {
   static auto* const real =
       Real<CondVar, bool(CondVar*, Mutex*, Time)>("16WaitWithDeadlineEPNS0_5MutexENS0_4TimeE");
   return Waiting(mutex, [&] { return real(this, mutex, deadline); });
+}
+
+void Notification::Notify() {
+  static auto* const real = Real<Notification, void(Notification*)>("6NotifyEv");
+  __tsan_release(this);
+  real(this);
+}
+
+void Notification::WaitForNotification() const {
+  static auto* const real =
+      Real<const Notification, void(const Notification*)>("19WaitForNotificationEv");
+  real(this);
+  __tsan_acquire(const_cast<Notification*>(this));
+}
+
+bool Notification::WaitForNotificationWithTimeout(Duration timeout) const {
+  static auto* const real = Real<const Notification, bool(const Notification*, Duration)>(
+      "30WaitForNotificationWithTimeoutENS0_8DurationE");
+  const bool notified = real(this, timeout);
+  if (notified) __tsan_acquire(const_cast<Notification*>(this));
+  return notified;
 }
 
 ABSL_NAMESPACE_END

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import sys
+import textwrap
 import threading
 import time
 
@@ -94,15 +95,20 @@ def ask(host, port, document, skip):
     return answer, last
 
 
-def shortened(text, width):
-    text = " ".join(text.split())
-    return text if len(text) <= width else text[:width - 1] + "\u2026"
+def wrapped(text, width, lines):
+    """The text in at most so many lines."""
+    return textwrap.wrap(text, width, max_lines=lines, placeholder=" \u2026") or [""]
 
 
 def table(runs):
     """The runs side by side: [(answer, last chunk)] -> text."""
     def row(name, value):
         return f"{name:26}" + "".join(f"{value(*run):>27}" for run in runs)
+
+    def answers():
+        columns = [wrapped(answer, 25, 3) for answer, last in runs]
+        for i in range(max(map(len, columns))):
+            yield f"{'' if i else 'answer':26}" + "".join(f"{c[i] if i < len(c) else '':>27}" for c in columns)
 
     def rate(seconds):
         return f"{1 / seconds:.0f}" if seconds else "-"
@@ -111,7 +117,7 @@ def table(runs):
         return f"{100 * share:.1f} %"
     return "\n".join((
         row("", lambda answer, last: "dense" if last["skip"]["level"] == "off" else "skipping: " + last["skip"]["level"]),
-        row("answer", lambda answer, last: shortened(answer, 25)),
+        *answers(),
         row("fact found", lambda answer, last: "yes" if CODE in answer else "no"),
         row("prompt tokens", lambda answer, last: f"{last['usage']['prompt_tokens']:,}"),
         row("time to first token", lambda answer, last: f"{last['timings']['ttft_seconds']:.2f} s"),

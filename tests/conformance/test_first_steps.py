@@ -48,12 +48,13 @@ def test_the_demonstrations_table():
                         "timings": {"ttft_seconds": 2.5, "inter_token_mean_seconds": 0.02},
                         "skip": {"level": level, "skip_ratio": share, "attention_skip_ratio": share,
                                  "ffn_skip_ratio": share / 2, "kv_token_layers": 225000}}
-    rows = demo.table([run("It is\n7431.", "off", 0), run("The code " * 9, "balanced", 0.6)]).splitlines()
+    rows = demo.table([run("It is\n7431.", "off", 0), run("The code " * 40, "balanced", 0.6)]).splitlines()
     assert [len(row) for row in rows] == [80] * len(rows)
     cells = [re.split(r"  +", row.strip()) for row in rows]
     assert cells[0] == ["dense", "skipping: balanced"]
-    assert cells[1] == ["answer", "It is 7431.", "The code The code The co\u2026"]
-    assert cells[2] == ["fact found", "yes", "no"]
+    assert cells[1] == ["answer", "It is 7431.", "The code The code The"]
+    assert cells[3] == ["The code The code The \u2026"]
+    assert cells[4] == ["fact found", "yes", "no"]
     assert ["time to first token", "2.50 s", "2.50 s"] in cells
     assert ["answer tokens per second", "50", "50"] in cells
     assert ["token-layers skipped", "0.0 %", "45.0 %"] in cells

@@ -1,4 +1,5 @@
-// The shape of a transformer: everything the one decoder needs to know of a model besides its weights.
+// The shape of a transformer: everything the one decoder needs to know of a model besides its
+// weights.
 #pragma once
 
 #include <cstdint>
@@ -36,7 +37,8 @@ struct ModelConfig {
   bool qkv_bias = false;
 };
 
-// INVALID_ARGUMENT naming the field, where a value is missing, out of range, or does not fit another.
+// INVALID_ARGUMENT naming the field, where a value is missing, out of range, or does not fit
+// another.
 absl::Status ValidateConfig(const ModelConfig& config);
 
 }  // namespace skipserve

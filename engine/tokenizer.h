@@ -44,7 +44,8 @@ class Tokenizer {
   std::string Decode(absl::Span<const int32_t> ids, bool skip_special) const;
 };
 
-// Turns a stream of ids into valid UTF-8 without ever giving out half a character. One per sequence, one thread.
+// Turns a stream of ids into valid UTF-8 without ever giving out half a character. One per
+// sequence, one thread.
 class StreamDecoder {
  public:
   StreamDecoder(const Tokenizer& tokenizer, bool skip_special)

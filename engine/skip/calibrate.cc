@@ -6,17 +6,19 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "engine/machine.h"
 #include "engine/decoder.h"
+#include "engine/machine.h"
 #include "engine/status_macros.h"
 #include "engine/tokenizer.h"
 
 namespace skipserve {
 namespace {
 
-// Pieces of `size` tokens, taken in turn from every text so that a long one does not crowd out the others.
+// Pieces of `size` tokens, taken in turn from every text so that a long one does not crowd out the
+// others.
 absl::StatusOr<std::vector<std::vector<int32_t>>> CutPieces(const std::vector<std::string>& texts,
-                                                            const Tokenizer& tokenizer, int64_t size, int64_t most) {
+                                                            const Tokenizer& tokenizer,
+                                                            int64_t size, int64_t most) {
   std::vector<std::vector<int32_t>> ids;
   int64_t tokens = 0;
   for (const std::string& text : texts) {
@@ -24,8 +26,9 @@ absl::StatusOr<std::vector<std::vector<int32_t>>> CutPieces(const std::vector<st
     tokens += static_cast<int64_t>(ids.back().size());
   }
   if (tokens < 2 * size) {
-    return absl::InvalidArgumentError(absl::StrCat("the calibration texts have ", tokens, " tokens in all; at least ",
-                                                   2 * size, " are needed: give more or longer texts"));
+    return absl::InvalidArgumentError(absl::StrCat("the calibration texts have ", tokens,
+                                                   " tokens in all; at least ", 2 * size,
+                                                   " are needed: give more or longer texts"));
   }
   std::vector<std::vector<int32_t>> pieces;
   for (int64_t begin = 0; static_cast<int64_t>(pieces.size()) < most; begin += size) {
@@ -41,11 +44,13 @@ absl::StatusOr<std::vector<std::vector<int32_t>>> CutPieces(const std::vector<st
   return pieces;
 }
 
-// Runs dense prefills of one piece at a time and feeds every layer's FFN activations to its ChannelImportance.
+// Runs dense prefills of one piece at a time and feeds every layer's FFN activations to its
+// ChannelImportance.
 class Collector {
  public:
   static absl::StatusOr<std::unique_ptr<Collector>> Create(const ModelFile& model, int64_t pieces,
-                                                           int64_t tokens, int64_t rows_per_piece, Ops& ops) {
+                                                           int64_t tokens, int64_t rows_per_piece,
+                                                           Ops& ops) {
     const ModelConfig& c = model.config();
     auto collector = std::unique_ptr<Collector>(new Collector(ops, rows_per_piece));
     ASSIGN_OR_RETURN(DecoderWeights weights, LoadDecoderWeights(model, DType::kF32, tokens, ops));
@@ -54,8 +59,10 @@ class Collector {
     ASSIGN_OR_RETURN(collector->kv_, ops.Allocate(collector->layout_.block_bytes()));
     ASSIGN_OR_RETURN(collector->x_, ops.Allocate(tokens * c.width * sizeof(float)));
     ASSIGN_OR_RETURN(collector->h_, ops.Allocate(rows_per_piece * c.width * sizeof(float)));
-    ASSIGN_OR_RETURN(collector->hidden_, ops.Allocate(rows_per_piece * c.ffn_width * sizeof(float)));
-    ASSIGN_OR_RETURN(collector->index_, ops.Allocate((2 * tokens + rows_per_piece + 1) * sizeof(int32_t)));
+    ASSIGN_OR_RETURN(collector->hidden_,
+                     ops.Allocate(rows_per_piece * c.ffn_width * sizeof(float)));
+    ASSIGN_OR_RETURN(collector->index_,
+                     ops.Allocate((2 * tokens + rows_per_piece + 1) * sizeof(int32_t)));
     for (int32_t i = 0; i < c.layers; ++i) {
       collector->importance_.emplace_back(c.ffn_width, pieces * rows_per_piece);
     }
@@ -64,7 +71,7 @@ class Collector {
 
   void Add(const std::vector<int32_t>& ids) {
     const int64_t n = static_cast<int64_t>(ids.size()), sampled = std::min(rows_per_piece_, n);
-    std::vector<int32_t> index = ids;             // token ids, positions, sampled rows, the one KV block
+    std::vector<int32_t> index = ids;  // token ids, positions, sampled rows, the one KV block
     for (int64_t i = 0; i < n; ++i) index.push_back(static_cast<int32_t>(i));
     for (int64_t i = 0; i < sampled; ++i) index.push_back(static_cast<int32_t>(i * n / sampled));
     index.push_back(0);
@@ -73,7 +80,8 @@ class Collector {
     const IndexView positions = all.Slice(n, n), rows = all.Slice(2 * n, sampled);
 
     const ModelConfig& c = decoder_->config();
-    const TensorView x(x_.f32(), n, c.width), h(h_.f32(), sampled, c.width), hidden(hidden_.f32(), sampled, c.ffn_width);
+    const TensorView x(x_.f32(), n, c.width), h(h_.f32(), sampled, c.width),
+        hidden(hidden_.f32(), sampled, c.ffn_width);
     const KvPool pool{kv_.data(), layout_};
     const KvSegment segment{0, n, n, all.Slice(2 * n + sampled, 1)};
     std::vector<float> host(sampled * c.ffn_width);
@@ -111,10 +119,9 @@ absl::StatusOr<FfnWeights> OpenFfn(const ModelFile& model, int32_t layer) {
 
 }  // namespace
 
-absl::StatusOr<std::vector<LayerProxy>> BuildProxies(const ModelFile& model,
-                                                     const std::vector<std::vector<int32_t>>& pieces, ProxyShape shape,
-                                                     int64_t rows_per_piece, Ops& ops,
-                                                     const CalibrateProgress& progress) {
+absl::StatusOr<std::vector<LayerProxy>> BuildProxies(
+    const ModelFile& model, const std::vector<std::vector<int32_t>>& pieces, ProxyShape shape,
+    int64_t rows_per_piece, Ops& ops, const CalibrateProgress& progress) {
   const int64_t total = static_cast<int64_t>(pieces.size());
   int64_t longest = 1;
   for (const auto& piece : pieces) longest = std::max(longest, static_cast<int64_t>(piece.size()));
@@ -136,15 +143,18 @@ absl::StatusOr<std::vector<LayerProxy>> BuildProxies(const ModelFile& model,
   return proxies;
 }
 
-absl::StatusOr<SkipFile> Calibrate(const CalibrateOptions& options, const std::vector<std::string>& texts,
+absl::StatusOr<SkipFile> Calibrate(const CalibrateOptions& options,
+                                   const std::vector<std::string>& texts,
                                    const CalibrateProgress& progress) {
   ASSIGN_OR_RETURN(std::unique_ptr<ModelFile> model, ModelFile::Open(options.model_path));
   ASSIGN_OR_RETURN(std::unique_ptr<Tokenizer> tokenizer, Tokenizer::Create(model->tokenizer()));
   const ModelConfig& config = model->config();
-  ASSIGN_OR_RETURN(const auto pieces,
-                   CutPieces(texts, *tokenizer, std::min(options.tokens_per_text, config.max_positions),
-                             options.max_pieces));
-  const std::unique_ptr<Ops> ops = MakeCpuOps(options.threads > 0 ? options.threads : AvailableCpus());
+  ASSIGN_OR_RETURN(
+      const auto pieces,
+      CutPieces(texts, *tokenizer, std::min(options.tokens_per_text, config.max_positions),
+                options.max_pieces));
+  const std::unique_ptr<Ops> ops =
+      MakeCpuOps(options.threads > 0 ? options.threads : AvailableCpus());
   RETURN_IF_ERROR(ops->CheckHeadDim(config.head_dim));
   SkipFile file;
   file.fingerprint = model->fingerprint();
@@ -153,7 +163,8 @@ absl::StatusOr<SkipFile> Calibrate(const CalibrateOptions& options, const std::v
   file.ffn_width = config.ffn_width;
   file.settings = ReadySettings(config);
   const ProxyShape shape = options.proxy.rank > 0 ? options.proxy : ReadyProxyShape(config);
-  ASSIGN_OR_RETURN(file.proxies, BuildProxies(*model, pieces, shape, options.rows_per_piece, *ops, progress));
+  ASSIGN_OR_RETURN(file.proxies,
+                   BuildProxies(*model, pieces, shape, options.rows_per_piece, *ops, progress));
   return file;
 }
 

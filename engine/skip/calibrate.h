@@ -1,5 +1,6 @@
-// Builds a model's skip file: runs the dense model over calibration texts, ranks every FFN's channels, and factors the
-// proxies of LTP. Batch work for a command line; uses every thread of the Ops.
+// Builds a model's skip file: runs the dense model over calibration texts, ranks every FFN's
+// channels, and factors the proxies of LTP. Batch work for a command line; uses every thread of the
+// Ops.
 #pragma once
 
 #include <cstdint>
@@ -26,16 +27,17 @@ struct CalibrateOptions {
 
 using CalibrateProgress = std::function<void(absl::string_view stage, int64_t done, int64_t total)>;
 
-// The proxies of all layers from dense prefills of `pieces` (token ids, none longer than the context). Of each piece, up to
-// `rows_per_piece` tokens count.
-absl::StatusOr<std::vector<LayerProxy>> BuildProxies(const ModelFile& model,
-                                                     const std::vector<std::vector<int32_t>>& pieces, ProxyShape shape,
-                                                     int64_t rows_per_piece, Ops& ops,
-                                                     const CalibrateProgress& progress);
+// The proxies of all layers from dense prefills of `pieces` (token ids, none longer than the
+// context). Of each piece, up to `rows_per_piece` tokens count.
+absl::StatusOr<std::vector<LayerProxy>> BuildProxies(
+    const ModelFile& model, const std::vector<std::vector<int32_t>>& pieces, ProxyShape shape,
+    int64_t rows_per_piece, Ops& ops, const CalibrateProgress& progress);
 
 // `texts` are plain texts. `progress` is told of every piece and layer.
-// INVALID_ARGUMENT with too little text (under two pieces' worth of tokens) or a proxy larger than the FFN.
-absl::StatusOr<SkipFile> Calibrate(const CalibrateOptions& options, const std::vector<std::string>& texts,
+// INVALID_ARGUMENT with too little text (under two pieces' worth of tokens) or a proxy larger than
+// the FFN.
+absl::StatusOr<SkipFile> Calibrate(const CalibrateOptions& options,
+                                   const std::vector<std::string>& texts,
                                    const CalibrateProgress& progress);
 
 }  // namespace skipserve

@@ -10,14 +10,16 @@ namespace {
 
 // A host matrix [out_features, in_features] as a weight source.
 WeightSource FromHost(const std::vector<float>& values, int64_t out_features, int64_t in_features) {
-  return {out_features, in_features, [&values, in_features](int64_t begin, int64_t count, float* out) {
+  return {out_features, in_features,
+          [&values, in_features](int64_t begin, int64_t count, float* out) {
             std::copy_n(values.begin() + begin * in_features, count * in_features, out);
           }};
 }
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<FfnProbe>> FfnProbe::Create(Decoder& decoder, const std::vector<LayerProxy>& proxies) {
+absl::StatusOr<std::unique_ptr<FfnProbe>> FfnProbe::Create(Decoder& decoder,
+                                                           const std::vector<LayerProxy>& proxies) {
   Ops& ops = decoder.ops();
   const int64_t width = decoder.config().width;
   auto probe = std::unique_ptr<FfnProbe>(new FfnProbe(decoder));
@@ -34,10 +36,14 @@ absl::StatusOr<std::unique_ptr<FfnProbe>> FfnProbe::Create(Decoder& decoder, con
     Proxy proxy;
     std::vector<float> a = p.gate_a;
     a.insert(a.end(), p.up_a.begin(), p.up_a.end());
-    ASSIGN_OR_RETURN(proxy.a, ops.LoadWeight(FromHost(a, 2 * rank, width), DType::kF32, WeightUse::kAll));
-    ASSIGN_OR_RETURN(proxy.gate_b, ops.LoadWeight(FromHost(p.gate_b, d_low, rank), DType::kF32, WeightUse::kAll));
-    ASSIGN_OR_RETURN(proxy.up_b, ops.LoadWeight(FromHost(p.up_b, d_low, rank), DType::kF32, WeightUse::kAll));
-    ASSIGN_OR_RETURN(proxy.gram, ops.LoadWeight(FromHost(p.gram, d_low, d_low), DType::kF32, WeightUse::kAll));
+    ASSIGN_OR_RETURN(proxy.a,
+                     ops.LoadWeight(FromHost(a, 2 * rank, width), DType::kF32, WeightUse::kAll));
+    ASSIGN_OR_RETURN(proxy.gate_b,
+                     ops.LoadWeight(FromHost(p.gate_b, d_low, rank), DType::kF32, WeightUse::kAll));
+    ASSIGN_OR_RETURN(proxy.up_b,
+                     ops.LoadWeight(FromHost(p.up_b, d_low, rank), DType::kF32, WeightUse::kAll));
+    ASSIGN_OR_RETURN(proxy.gram,
+                     ops.LoadWeight(FromHost(p.gram, d_low, d_low), DType::kF32, WeightUse::kAll));
     probe->proxies_.push_back(std::move(proxy));
   }
   RETURN_IF_ERROR(allocate(probe->low_, 2 * rank));
@@ -47,10 +53,12 @@ absl::StatusOr<std::unique_ptr<FfnProbe>> FfnProbe::Create(Decoder& decoder, con
   return probe;
 }
 
-void FfnProbe::Score(int32_t layer, TensorView x, IndexView candidates, FfnScore kind, const float* s, float* out) {
+void FfnProbe::Score(int32_t layer, TensorView x, IndexView candidates, FfnScore kind,
+                     const float* s, float* out) {
   Ops& ops = decoder_.ops();
   for (int64_t begin = 0; begin < candidates.size; begin += decoder_.max_rows()) {
-    const IndexView rows = candidates.Slice(begin, std::min(decoder_.max_rows(), candidates.size - begin));
+    const IndexView rows =
+        candidates.Slice(begin, std::min(decoder_.max_rows(), candidates.size - begin));
     const TensorView h(h_.f32(), rows.size, decoder_.config().width);
     decoder_.FeedForwardInput(layer, x, rows, h);
     if (kind == FfnScore::kExact) {

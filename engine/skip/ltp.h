@@ -1,4 +1,5 @@
-// LTP, Low-rank Transformation Probing: how much a layer's FFN would change every candidate, from a tiny proxy of it.
+// LTP, Low-rank Transformation Probing: how much a layer's FFN would change every candidate, from a
+// tiny proxy of it.
 #pragma once
 
 #include <memory>
@@ -14,18 +15,20 @@ namespace skipserve {
 class FfnProbe {
  public:
   // `proxies`: one per layer, or none, and then Score with kProduct must not be asked for.
-  static absl::StatusOr<std::unique_ptr<FfnProbe>> Create(Decoder& decoder, const std::vector<LayerProxy>& proxies);
+  static absl::StatusOr<std::unique_ptr<FfnProbe>> Create(Decoder& decoder,
+                                                          const std::vector<LayerProxy>& proxies);
 
-  // out[i] = c[i] * s[i], c[i] the norm of FFN(norm(x[candidates[i]])): predicted by the proxy for kProduct, of the FFN
-  // itself for kExact. Not for kAttention, whose score is s.
-  void Score(int32_t layer, TensorView x, IndexView candidates, FfnScore kind, const float* s, float* out);
+  // out[i] = c[i] * s[i], c[i] the norm of FFN(norm(x[candidates[i]])): predicted by the proxy for
+  // kProduct, of the FFN itself for kExact. Not for kAttention, whose score is s.
+  void Score(int32_t layer, TensorView x, IndexView candidates, FfnScore kind, const float* s,
+             float* out);
 
  private:
   // A proxy in the backend: a = silu(h G_a G_b) * (h U_a U_b), c = sqrt(a gram a^T).
   struct Proxy {
-    std::unique_ptr<Weight> a;               // [2 * rank, width], gate first
-    std::unique_ptr<Weight> gate_b, up_b;    // [d_low, rank]
-    std::unique_ptr<Weight> gram;            // [d_low, d_low]
+    std::unique_ptr<Weight> a;             // [2 * rank, width], gate first
+    std::unique_ptr<Weight> gate_b, up_b;  // [d_low, rank]
+    std::unique_ptr<Weight> gram;          // [d_low, d_low]
   };
 
   explicit FfnProbe(Decoder& decoder) : decoder_(decoder) {}

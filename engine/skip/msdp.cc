@@ -21,7 +21,8 @@ absl::StatusOr<CandidateSet> CandidateSet::Create(int64_t prompt_tokens, Ops& op
   return set;
 }
 
-void CandidateSet::Cut(const float* scores, int64_t keep, const SkipPolicy& policy, int32_t* rows, Ops& ops) {
+void CandidateSet::Cut(const float* scores, int64_t keep, const SkipPolicy& policy, int32_t* rows,
+                       Ops& ops) {
   ops.SelectTop(scores, size_, keep, policy.sink, std::max<int64_t>(1, policy.recent), rows);
   ops.GatherIndex(positions(), IndexView{rows, keep}, next_.i32());
   std::swap(current_, next_);

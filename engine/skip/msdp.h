@@ -1,4 +1,5 @@
-// MSDP, Multi-Stage Delayed Pruning: the candidate set T of one sequence, and the only place where it shrinks.
+// MSDP, Multi-Stage Delayed Pruning: the candidate set T of one sequence, and the only place where
+// it shrinks.
 #pragma once
 
 #include <cstdint>
@@ -18,8 +19,8 @@ class CandidateSet {
   // Positions in the prompt, ascending.
   IndexView positions() const { return {current_.i32(), size_}; }
 
-  // Keeps the `keep` best of `scores` (one per candidate), among them always the policy's sink and recent positions. A
-  // token that is cut never returns. `rows`: scratch for `keep` row numbers.
+  // Keeps the `keep` best of `scores` (one per candidate), among them always the policy's sink and
+  // recent positions. A token that is cut never returns. `rows`: scratch for `keep` row numbers.
   void Cut(const float* scores, int64_t keep, const SkipPolicy& policy, int32_t* rows, Ops& ops);
 
  private:

@@ -10,13 +10,14 @@ namespace skipserve {
 absl::StatusOr<std::unique_ptr<AttentionProbe>> AttentionProbe::Create(Decoder& decoder) {
   const ModelConfig& c = decoder.config();
   ASSIGN_OR_RETURN(Buffer h, decoder.ops().Allocate(kMaxProbeWindow * c.width * sizeof(float)));
-  ASSIGN_OR_RETURN(Buffer qv, decoder.ops().Allocate(kMaxProbeWindow * (decoder.q_cols() + decoder.kv_cols()) *
-                                                     sizeof(float)));
+  ASSIGN_OR_RETURN(Buffer qv,
+                   decoder.ops().Allocate(kMaxProbeWindow * (decoder.q_cols() + decoder.kv_cols()) *
+                                          sizeof(float)));
   return std::unique_ptr<AttentionProbe>(new AttentionProbe(decoder, std::move(h), std::move(qv)));
 }
 
-void AttentionProbe::Score(int32_t layer, TensorView x, IndexView candidates, TensorView k, const SkipPolicy& policy,
-                           float* scores) {
+void AttentionProbe::Score(int32_t layer, TensorView x, IndexView candidates, TensorView k,
+                           const SkipPolicy& policy, float* scores) {
   const ModelConfig& c = decoder_.config();
   const int64_t window = std::min<int64_t>(policy.window, candidates.size);
   const IndexView last = candidates.Slice(candidates.size - window, window);

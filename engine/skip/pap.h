@@ -1,4 +1,5 @@
-// PAP, Partial Attention Probing: how much the end of the prompt attends to every candidate of a layer.
+// PAP, Partial Attention Probing: how much the end of the prompt attends to every candidate of a
+// layer.
 #pragma once
 
 #include <memory>
@@ -13,9 +14,11 @@ class AttentionProbe {
  public:
   static absl::StatusOr<std::unique_ptr<AttentionProbe>> Create(Decoder& decoder);
 
-  // scores[i] of candidate i, the row candidates[i] of x. k [candidates, kv_heads * head_dim] with RoPE.
-  // The queries are the last policy.window candidates'; the last one is the prompt's last token.
-  void Score(int32_t layer, TensorView x, IndexView candidates, TensorView k, const SkipPolicy& policy, float* scores);
+  // scores[i] of candidate i, the row candidates[i] of x. k [candidates, kv_heads * head_dim] with
+  // RoPE. The queries are the last policy.window candidates'; the last one is the prompt's last
+  // token.
+  void Score(int32_t layer, TensorView x, IndexView candidates, TensorView k,
+             const SkipPolicy& policy, float* scores);
 
  private:
   AttentionProbe(Decoder& decoder, Buffer h, Buffer qv)

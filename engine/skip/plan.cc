@@ -19,7 +19,8 @@ SkipPlan MakePlan(const SkipPolicy& policy, const ModelConfig& config, int64_t p
   for (int32_t i = policy.start; i < config.layers; ++i) {
     while (stage < policy.stage_ends.size() && policy.stage_ends[stage] < i) ++stage;
     const bool last = stage == policy.stage_ends.size();
-    const int64_t budget = ResolveSize(last ? policy.keeps.back() : policy.budgets[stage], prompt_tokens);
+    const int64_t budget =
+        ResolveSize(last ? policy.keeps.back() : policy.budgets[stage], prompt_tokens);
     LayerPlan& layer = plan.layers[i];
     layer = {candidates, std::min(candidates, budget), candidates};
     if (layer.skips() && !last && policy.stage_ends[stage] == i) {
@@ -32,24 +33,26 @@ SkipPlan MakePlan(const SkipPolicy& policy, const ModelConfig& config, int64_t p
   return plan;
 }
 
-LayerFlops PlanFlops(const SkipPlan& plan, int32_t layer, const SkipPolicy& policy, const ModelConfig& config,
-                     ProxyShape proxy) {
+LayerFlops PlanFlops(const SkipPlan& plan, int32_t layer, const SkipPolicy& policy,
+                     const ModelConfig& config, ProxyShape proxy) {
   const LayerPlan& l = plan.layers[layer];
   const double width = config.width, ffn = config.ffn_width;
-  const double q_cols = double(config.heads) * config.head_dim, kv_cols = double(config.kv_heads) * config.head_dim;
+  const double q_cols = double(config.heads) * config.head_dim,
+               kv_cols = double(config.kv_heads) * config.head_dim;
   const double t = l.candidates, m = l.active;
   LayerFlops flops;
-  flops.attention = 2 * t * width * kv_cols                       // K of every candidate
-                    + 2 * m * width * (q_cols + kv_cols)          // Q and V
-                    + 2 * m * width * q_cols                      // output projection
-                    + 4 * q_cols * m * (m + 1) / 2;               // causal scores and values
+  flops.attention = 2 * t * width * kv_cols               // K of every candidate
+                    + 2 * m * width * (q_cols + kv_cols)  // Q and V
+                    + 2 * m * width * q_cols              // output projection
+                    + 4 * q_cols * m * (m + 1) / 2;       // causal scores and values
   flops.ffn = 6 * m * width * ffn;
   if (!l.skips()) return flops;
   const double window = std::min<double>(policy.window, t);
   flops.probes = 2 * window * width * (q_cols + kv_cols) + 2 * window * t * q_cols;
   if (policy.ffn_score == FfnScore::kExact) flops.probes += 6 * t * width * ffn;
   if (policy.ffn_score == FfnScore::kProduct) {
-    flops.probes += t * (4.0 * width * proxy.rank + 4.0 * proxy.rank * proxy.d_low + 2.0 * proxy.d_low * proxy.d_low);
+    flops.probes += t * (4.0 * width * proxy.rank + 4.0 * proxy.rank * proxy.d_low +
+                         2.0 * proxy.d_low * proxy.d_low);
   }
   return flops;
 }

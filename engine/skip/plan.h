@@ -1,5 +1,5 @@
-// A policy met with one prompt: how many tokens every layer computes. All counts follow from the prompt's length, so a
-// request's KV need and work are known before it runs.
+// A policy met with one prompt: how many tokens every layer computes. All counts follow from the
+// prompt's length, so a request's KV need and work are known before it runs.
 #pragma once
 
 #include <cstdint>
@@ -12,8 +12,9 @@ namespace skipserve {
 
 struct LayerPlan {
   int64_t candidates = 0;  // |T|
-  int64_t active = 0;      // rows computed by attention, and by the FFN; equal to candidates: no probe is needed
-  int64_t keep = 0;        // |T| after the layer
+  int64_t active =
+      0;  // rows computed by attention, and by the FFN; equal to candidates: no probe is needed
+  int64_t keep = 0;  // |T| after the layer
   bool skips() const { return active < candidates; }
 };
 
@@ -21,7 +22,7 @@ struct LayerPlan {
 struct LayerFlops {
   double attention = 0;  // projections and scores
   double ffn = 0;
-  double probes = 0;     // PAP's and LTP's own
+  double probes = 0;  // PAP's and LTP's own
   double total() const { return attention + ffn + probes; }
 };
 
@@ -34,15 +35,17 @@ struct SkipPlan {
 
 SkipPlan DensePlan(const ModelConfig& config, int64_t prompt_tokens);
 
-// Sizes below 1.0 become max(1, round(size * prompt_tokens)). Dense where no layer would skip anything.
+// Sizes below 1.0 become max(1, round(size * prompt_tokens)). Dense where no layer would skip
+// anything.
 SkipPlan MakePlan(const SkipPolicy& policy, const ModelConfig& config, int64_t prompt_tokens);
 
-// One layer's FLOPs under the plan; `proxy` is (d_low, rank) of the LTP proxy, zeros where the score needs none.
+// One layer's FLOPs under the plan; `proxy` is (d_low, rank) of the LTP proxy, zeros where the
+// score needs none.
 struct ProxyShape {
   int32_t d_low = 0;
   int32_t rank = 0;
 };
-LayerFlops PlanFlops(const SkipPlan& plan, int32_t layer, const SkipPolicy& policy, const ModelConfig& config,
-                     ProxyShape proxy);
+LayerFlops PlanFlops(const SkipPlan& plan, int32_t layer, const SkipPolicy& policy,
+                     const ModelConfig& config, ProxyShape proxy);
 
 }  // namespace skipserve

@@ -16,14 +16,16 @@ std::vector<int32_t> ToHost(IndexView index, Ops& ops) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<SkippingLayers>> SkippingLayers::Create(Decoder& decoder,
-                                                                       const std::vector<LayerProxy>& proxies) {
+absl::StatusOr<std::unique_ptr<SkippingLayers>> SkippingLayers::Create(
+    Decoder& decoder, const std::vector<LayerProxy>& proxies) {
   Ops& ops = decoder.ops();
   auto layers = std::unique_ptr<SkippingLayers>(new SkippingLayers(decoder));
   ASSIGN_OR_RETURN(layers->attention_probe_, AttentionProbe::Create(decoder));
   ASSIGN_OR_RETURN(layers->ffn_probe_, FfnProbe::Create(decoder, proxies));
-  ASSIGN_OR_RETURN(layers->h_, ops.Allocate(decoder.max_rows() * decoder.config().width * sizeof(float)));
-  ASSIGN_OR_RETURN(layers->piece_keys_, ops.Allocate(decoder.max_rows() * decoder.kv_cols() * sizeof(float)));
+  ASSIGN_OR_RETURN(layers->h_,
+                   ops.Allocate(decoder.max_rows() * decoder.config().width * sizeof(float)));
+  ASSIGN_OR_RETURN(layers->piece_keys_,
+                   ops.Allocate(decoder.max_rows() * decoder.kv_cols() * sizeof(float)));
   return layers;
 }
 
@@ -39,8 +41,8 @@ absl::Status SkippingLayers::Reserve(int64_t candidates) {
   return absl::OkStatus();
 }
 
-absl::Status SkippingLayers::Run(int32_t layer, SkipState& state, IndexView blocks, const KvPool& pool,
-                                 LayerRows* rows) {
+absl::Status SkippingLayers::Run(int32_t layer, SkipState& state, IndexView blocks,
+                                 const KvPool& pool, LayerRows* rows) {
   const SkipPolicy& policy = state.policy;
   const LayerPlan& plan = state.plan.layers[layer];
   const TensorView x(state.hidden.f32(), state.plan.prompt_tokens, decoder_.config().width);
@@ -56,8 +58,8 @@ absl::Status SkippingLayers::Run(int32_t layer, SkipState& state, IndexView bloc
 
   float* const s = attention_score_.f32();
   ProjectKeys(layer, x, candidates);
-  attention_probe_->Score(layer, x, candidates, TensorView(keys_.f32(), candidates.size, decoder_.kv_cols()), policy,
-                          s);
+  attention_probe_->Score(layer, x, candidates,
+                          TensorView(keys_.f32(), candidates.size, decoder_.kv_cols()), policy, s);
   const IndexView active = Select(s, candidates, plan.active, policy, active_.i32());
   AttendActive(layer, x, active, /*gather_keys=*/true, blocks, pool);
 
@@ -68,7 +70,8 @@ absl::Status SkippingLayers::Run(int32_t layer, SkipState& state, IndexView bloc
   }
   FeedActive(layer, x, active_ffn);
   if (rows) *rows = {ToHost(active, decoder_.ops()), ToHost(active_ffn, decoder_.ops())};
-  if (plan.keep < candidates.size) state.candidates.Cut(s, plan.keep, policy, rows_.i32(), decoder_.ops());
+  if (plan.keep < candidates.size)
+    state.candidates.Cut(s, plan.keep, policy, rows_.i32(), decoder_.ops());
   return absl::OkStatus();
 }
 
@@ -76,7 +79,8 @@ absl::Status SkippingLayers::Run(int32_t layer, SkipState& state, IndexView bloc
 void SkippingLayers::ProjectKeys(int32_t layer, TensorView x, IndexView candidates) {
   const TensorView keys(keys_.f32(), candidates.size, decoder_.kv_cols());
   for (int64_t begin = 0; begin < candidates.size; begin += decoder_.max_rows()) {
-    const IndexView piece = candidates.Slice(begin, std::min(decoder_.max_rows(), candidates.size - begin));
+    const IndexView piece =
+        candidates.Slice(begin, std::min(decoder_.max_rows(), candidates.size - begin));
     const TensorView h(h_.f32(), piece.size, decoder_.config().width);
     decoder_.AttentionInput(layer, x, piece, h);
     decoder_.ProjectK(layer, h, piece, keys.Rows(begin, piece.size));
@@ -84,17 +88,19 @@ void SkippingLayers::ProjectKeys(int32_t layer, TensorView x, IndexView candidat
 }
 
 // The positions of the `count` best candidates; their rows among the candidates are left in rows_.
-IndexView SkippingLayers::Select(const float* scores, IndexView candidates, int64_t count, const SkipPolicy& policy,
-                                 int32_t* positions) {
+IndexView SkippingLayers::Select(const float* scores, IndexView candidates, int64_t count,
+                                 const SkipPolicy& policy, int32_t* positions) {
   Ops& ops = decoder_.ops();
-  ops.SelectTop(scores, candidates.size, count, policy.sink, std::max<int64_t>(1, policy.recent), rows_.i32());
+  ops.SelectTop(scores, candidates.size, count, policy.sink, std::max<int64_t>(1, policy.recent),
+                rows_.i32());
   ops.GatherIndex(candidates, IndexView{rows_.i32(), count}, positions);
   return {positions, count};
 }
 
-// Attention among the active tokens only, whose K and V alone enter the cache (instant KV compression).
-void SkippingLayers::AttendActive(int32_t layer, TensorView x, IndexView active, bool gather_keys, IndexView blocks,
-                                  const KvPool& pool) {
+// Attention among the active tokens only, whose K and V alone enter the cache (instant KV
+// compression).
+void SkippingLayers::AttendActive(int32_t layer, TensorView x, IndexView active, bool gather_keys,
+                                  IndexView blocks, const KvPool& pool) {
   for (int64_t begin = 0; begin < active.size; begin += decoder_.max_rows()) {
     const IndexView piece = active.Slice(begin, std::min(decoder_.max_rows(), active.size - begin));
     const KvSegment segment{0, piece.size, begin + piece.size, blocks};
@@ -112,7 +118,8 @@ void SkippingLayers::AttendActive(int32_t layer, TensorView x, IndexView active,
 
 void SkippingLayers::FeedActive(int32_t layer, TensorView x, IndexView active) {
   for (int64_t begin = 0; begin < active.size; begin += decoder_.max_rows()) {
-    decoder_.FeedForward(layer, x, active.Slice(begin, std::min(decoder_.max_rows(), active.size - begin)));
+    decoder_.FeedForward(layer, x,
+                         active.Slice(begin, std::min(decoder_.max_rows(), active.size - begin)));
   }
 }
 

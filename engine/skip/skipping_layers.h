@@ -1,5 +1,6 @@
-// The skipping phase of a prefill: METHOD's seven steps, layer after layer, for one sequence at a time. What lives on
-// between two slices of a sequence is its SkipState; the scratch here serves one layer. One thread at a time.
+// The skipping phase of a prefill: METHOD's seven steps, layer after layer, for one sequence at a
+// time. What lives on between two slices of a sequence is its SkipState; the scratch here serves
+// one layer. One thread at a time.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +17,8 @@
 
 namespace skipserve {
 
-// One sequence in its prefill: the hidden states of the whole prompt and the candidates still in play.
+// One sequence in its prefill: the hidden states of the whole prompt and the candidates still in
+// play.
 struct SkipState {
   SkipPolicy policy;
   SkipPlan plan;
@@ -27,20 +29,22 @@ struct SkipState {
 class SkippingLayers {
  public:
   // `proxies`: as FfnProbe wants them. RESOURCE_EXHAUSTED where the scratch does not fit in memory.
-  static absl::StatusOr<std::unique_ptr<SkippingLayers>> Create(Decoder& decoder,
-                                                                const std::vector<LayerProxy>& proxies);
+  static absl::StatusOr<std::unique_ptr<SkippingLayers>> Create(
+      Decoder& decoder, const std::vector<LayerProxy>& proxies);
 
-  // Runs layer `layer`, whose KV cache (empty so far) is `blocks`. `rows`, if not null, receives the active positions.
-  absl::Status Run(int32_t layer, SkipState& state, IndexView blocks, const KvPool& pool, LayerRows* rows);
+  // Runs layer `layer`, whose KV cache (empty so far) is `blocks`. `rows`, if not null, receives
+  // the active positions.
+  absl::Status Run(int32_t layer, SkipState& state, IndexView blocks, const KvPool& pool,
+                   LayerRows* rows);
 
  private:
   explicit SkippingLayers(Decoder& decoder) : decoder_(decoder) {}
   absl::Status Reserve(int64_t candidates);
   void ProjectKeys(int32_t layer, TensorView x, IndexView candidates);
-  IndexView Select(const float* scores, IndexView candidates, int64_t count, const SkipPolicy& policy,
-                   int32_t* positions);
-  void AttendActive(int32_t layer, TensorView x, IndexView active, bool gather_keys, IndexView blocks,
-                    const KvPool& pool);
+  IndexView Select(const float* scores, IndexView candidates, int64_t count,
+                   const SkipPolicy& policy, int32_t* positions);
+  void AttendActive(int32_t layer, TensorView x, IndexView active, bool gather_keys,
+                    IndexView blocks, const KvPool& pool);
   void FeedActive(int32_t layer, TensorView x, IndexView active);
 
   Decoder& decoder_;
@@ -49,11 +53,11 @@ class SkippingLayers {
 
   // Scratch for one layer, grown to the longest prompt seen.
   int64_t reserved_ = 0;
-  Buffer keys_;                      // [candidates, kv_heads * head_dim]
+  Buffer keys_;                         // [candidates, kv_heads * head_dim]
   Buffer attention_score_, ffn_score_;  // [candidates]
-  Buffer rows_;                      // candidate rows chosen
-  Buffer active_, active_ffn_;       // their positions
-  Buffer h_, piece_keys_;            // [max_rows, ...]
+  Buffer rows_;                         // candidate rows chosen
+  Buffer active_, active_ffn_;          // their positions
+  Buffer h_, piece_keys_;               // [max_rows, ...]
 };
 
 }  // namespace skipserve

@@ -29,6 +29,9 @@ END
 
 for target in gguf safetensors tokenizer chat_template skip_file; do
   echo "== $target"
+  log="$corpus/$target.log"
   "build/fuzz/tests/fuzz/${target}_fuzz" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=4096 \
-    -print_final_stats=1 -artifact_prefix="$corpus/$target-" "$corpus/$target" 2>&1 | grep -vE '^#|^NEW_FUNC' | tail -n 40
+    -print_final_stats=1 -artifact_prefix="$corpus/$target-" "$corpus/$target" >"$log" 2>&1 ||
+    { tail -n 40 "$log"; exit 1; }
+  tail -n 5 "$log"
 done

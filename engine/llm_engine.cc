@@ -6,6 +6,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "engine/check_request.h"
 #include "engine/status_macros.h"
@@ -58,7 +59,11 @@ absl::StatusOr<RequestId> LlmEngine::Submit(GenerateRequest request,
   absl::MutexLock lock(&mutex_);
   if (draining_) return absl::UnavailableError("the server is shutting down; try another one");
   const RequestId id = next_id_++;
-  RETURN_IF_ERROR(scheduler_.Add(id, std::move(shape)));
+  if (absl::Status status = scheduler_.Add(id, std::move(shape)); !status.ok()) {
+    if (!absl::StartsWith(status.message(), Scheduler::kNeverFits)) return status;
+    return absl::ResourceExhaustedError(
+        absl::StrCat(status.message(), ": lower max_tokens, shorten the prompt, or raise --kv-memory-mb"));
+  }
   answers_.emplace(id, std::move(answer));
   ++open_;
   return id;

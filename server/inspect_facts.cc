@@ -49,8 +49,7 @@ absl::Status ReadText(const ModelFile& model, ModelFacts& facts) {
     facts.chat_template = "none";
     return absl::OkStatus();
   }
-  const auto parsed =
-      ChatTemplate::Parse(spec.chat_template, facts.bos, facts.eos.empty() ? "" : facts.eos[0]);
+  const auto parsed = ChatTemplate::Parse(spec.chat_template, facts.bos, text(spec.eos_id));
   facts.chat_template =
       parsed.ok() ? "yes" : absl::StrCat("cannot be used: ", parsed.status().message());
   return absl::OkStatus();

@@ -7,8 +7,8 @@
 
 namespace skipserve {
 
-Answer::Answer(GenerateRequest request, ResolvedSkip skip, int64_t max_tokens, const Tokenizer& tokenizer,
-               std::shared_ptr<ResponseSink> sink, absl::Time submitted)
+Answer::Answer(GenerateRequest request, ResolvedSkip skip, int64_t max_tokens,
+               const Tokenizer& tokenizer, std::shared_ptr<ResponseSink> sink, absl::Time submitted)
     : request_(std::move(request)),
       skip_(std::move(skip)),
       max_tokens_(max_tokens),
@@ -29,7 +29,8 @@ bool Answer::EndsAnswer(int32_t token) const {
 std::vector<int32_t> Answer::BannedTokens() const {
   if (generated_ >= request_.stop.min_tokens) return {};
   std::vector<int32_t> banned = request_.stop.token_ids;
-  if (!request_.stop.ignore_eos) absl::c_copy(tokenizer_.spec().eos_ids, std::back_inserter(banned));
+  if (!request_.stop.ignore_eos)
+    absl::c_copy(tokenizer_.spec().eos_ids, std::back_inserter(banned));
   return banned;
 }
 
@@ -39,7 +40,8 @@ void Answer::NoteTime(absl::Time now) {
   latest_token_ = now;
 }
 
-absl::StatusOr<bool> Answer::Next(absl::Span<const float> logits, const Sampler& sampler, absl::Time now) {
+absl::StatusOr<bool> Answer::Next(absl::Span<const float> logits, const Sampler& sampler,
+                                  absl::Time now) {
   const uint64_t position = request_.prompt.size() + generated_;
   absl::StatusOr<Sampler::Result> drawn =
       sampler.Draw(logits, request_.sampling, counts_, BannedTokens(), position, request_.logprobs);
@@ -97,19 +99,22 @@ Report PlanReport(const ResolvedSkip& skip, const SkipLevels& levels, bool by_la
   report.skip_reason = skip.reason;
   report.token_layers = plan.prompt_tokens * static_cast<int64_t>(plan.layers.size());
   ResolvedSkip all = skip;
-  for (LayerPlan& layer : all.plan.layers) layer = {plan.prompt_tokens, plan.prompt_tokens, plan.prompt_tokens};
+  for (LayerPlan& layer : all.plan.layers)
+    layer = {plan.prompt_tokens, plan.prompt_tokens, plan.prompt_tokens};
   double flops = 0, dense_flops = 0;
   for (size_t i = 0; i < plan.layers.size(); ++i) {
     const LayerPlan& layer = plan.layers[i];
     flops += levels.Flops(skip, static_cast<int32_t>(i)).total();
     dense_flops += levels.Flops(all, static_cast<int32_t>(i)).total();
     report.kv_token_layers += layer.active;
-    if (by_layer) report.layers.push_back({layer.candidates, layer.active, layer.active, layer.active});
+    if (by_layer)
+      report.layers.push_back({layer.candidates, layer.active, layer.active, layer.active});
   }
   report.flop_bound = dense_flops / flops;
   report.skip_ratio = 1 - flops / dense_flops;
   // Attention, FFN and cache all take the same number of rows in a layer, if not the same rows.
-  report.kv_skip_ratio = 1 - static_cast<double>(report.kv_token_layers) / static_cast<double>(report.token_layers);
+  report.kv_skip_ratio =
+      1 - static_cast<double>(report.kv_token_layers) / static_cast<double>(report.token_layers);
   report.attention_skip_ratio = report.ffn_skip_ratio = report.kv_skip_ratio;
   return report;
 }

@@ -1,4 +1,5 @@
-// One answer in the making: from sampled tokens to text, stop rules, and the request's report. Lives on the step thread.
+// One answer in the making: from sampled tokens to text, stop rules, and the request's report.
+// Lives on the step thread.
 #pragma once
 
 #include <memory>
@@ -21,10 +22,12 @@ class Answer {
   Answer(GenerateRequest request, ResolvedSkip skip, int64_t max_tokens, const Tokenizer& tokenizer,
          std::shared_ptr<ResponseSink> sink, absl::Time submitted);
 
-  // Draws the next token and gives it out. True when the answer is complete; Finish then tells the sink.
+  // Draws the next token and gives it out. True when the answer is complete; Finish then tells the
+  // sink.
   absl::StatusOr<bool> Next(absl::Span<const float> logits, const Sampler& sampler, absl::Time now);
 
-  // Tells the sink the end, once. `report` has what only the engine knows; the rest is filled in here.
+  // Tells the sink the end, once. `report` has what only the engine knows; the rest is filled in
+  // here.
   void Finish(absl::Status status, Report report, absl::Time now);
 
   void MarkAdmitted(absl::Time now) { admitted_ = now; }

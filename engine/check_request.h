@@ -8,7 +8,8 @@
 
 namespace skipserve {
 
-// The answer's limit in tokens, defaults filled in. INVALID_ARGUMENT naming the field and what it may be.
+// The answer's limit in tokens, defaults filled in. INVALID_ARGUMENT naming the field and what it
+// may be.
 absl::StatusOr<int64_t> CheckRequest(const GenerateRequest& request, const ModelInfo& info);
 
 }  // namespace skipserve

@@ -1,5 +1,5 @@
-// The engine: takes requests, gives back streams of tokens. An interface, so that front ends are tested with a fake.
-// Thread-safe.
+// The engine: takes requests, gives back streams of tokens. An interface, so that front ends are
+// tested with a fake. Thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -25,9 +25,9 @@ struct SkipLevelInfo {
 struct ModelInfo {
   ModelConfig config;
   std::string fingerprint;
-  std::string dtype;    // of weights and KV: "f32" or "bf16"
-  std::string backend;  // Ops::name()
-  int64_t max_context = 0;         // tokens, prompt and answer together
+  std::string dtype;        // of weights and KV: "f32" or "bf16"
+  std::string backend;      // Ops::name()
+  int64_t max_context = 0;  // tokens, prompt and answer together
   int64_t default_max_tokens = 0;
   int64_t skip_min_prompt = 0;     // shorter prompts run dense in mode auto
   std::string default_skip_level;  // "off" where the model has no settings
@@ -55,15 +55,17 @@ class Engine {
  public:
   virtual ~Engine() = default;
 
-  // Checks the request and queues it; events go to `sink` from then on, also where it is cancelled at once.
-  // INVALID_ARGUMENT (the message says what to change), RESOURCE_EXHAUSTED (queue full, or larger than the KV pool),
-  // UNAVAILABLE (draining). On an error the sink is never called.
-  virtual absl::StatusOr<RequestId> Submit(GenerateRequest request, std::shared_ptr<ResponseSink> sink) = 0;
+  // Checks the request and queues it; events go to `sink` from then on, also where it is cancelled
+  // at once. INVALID_ARGUMENT (the message says what to change), RESOURCE_EXHAUSTED (queue full, or
+  // larger than the KV pool), UNAVAILABLE (draining). On an error the sink is never called.
+  virtual absl::StatusOr<RequestId> Submit(GenerateRequest request,
+                                           std::shared_ptr<ResponseSink> sink) = 0;
 
   // Ends the request with CANCELLED within one step; unknown or ended ids are ignored.
   virtual void Cancel(RequestId id) = 0;
 
-  // Refuses new work, waits until all is done or `grace` is over, then ends the rest with UNAVAILABLE.
+  // Refuses new work, waits until all is done or `grace` is over, then ends the rest with
+  // UNAVAILABLE.
   virtual void Drain(absl::Duration grace) = 0;
 
   virtual EngineLoad load() const = 0;

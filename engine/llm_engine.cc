@@ -61,8 +61,8 @@ absl::StatusOr<RequestId> LlmEngine::Submit(GenerateRequest request,
   const RequestId id = next_id_++;
   if (absl::Status status = scheduler_.Add(id, std::move(shape)); !status.ok()) {
     if (!absl::StartsWith(status.message(), Scheduler::kNeverFits)) return status;
-    return absl::ResourceExhaustedError(
-        absl::StrCat(status.message(), ": lower max_tokens, shorten the prompt, or raise --kv-memory-mb"));
+    return absl::ResourceExhaustedError(absl::StrCat(
+        status.message(), ": lower max_tokens, shorten the prompt, or raise --kv-memory-mb"));
   }
   answers_.emplace(id, std::move(answer));
   ++open_;

@@ -24,7 +24,8 @@ double CgroupCpus() {
   }
   char* end = nullptr;
   const double value = std::strtod(quota.c_str(), &end);
-  if (end == quota.c_str() || !(value > 0) || !(period > 0)) return std::numeric_limits<double>::infinity();
+  if (end == quota.c_str() || !(value > 0) || !(period > 0))
+    return std::numeric_limits<double>::infinity();
   return value / period;
 }
 

@@ -6,7 +6,7 @@
 
 namespace skipserve {
 
-int AvailableCpus();       // >= 1
+int AvailableCpus();        // >= 1
 int64_t AvailableMemory();  // bytes in all, used or not
 
 }  // namespace skipserve

@@ -17,10 +17,10 @@ namespace skipserve {
 using RequestId = uint64_t;
 
 struct SamplingParams {
-  float temperature = 1.0f;  // 0: greedy
-  int32_t top_k = 0;         // 0: off
-  float top_p = 1.0f;        // in (0, 1]
-  float min_p = 0.0f;        // in [0, 1]
+  float temperature = 1.0f;         // 0: greedy
+  int32_t top_k = 0;                // 0: off
+  float top_p = 1.0f;               // in (0, 1]
+  float min_p = 0.0f;               // in [0, 1]
   float repetition_penalty = 1.0f;  // > 0; over prompt and answer
   float presence_penalty = 0.0f;    // over the answer
   float frequency_penalty = 0.0f;   // over the answer
@@ -51,9 +51,9 @@ struct GenerateRequest {
   SamplingParams sampling;
   StopRules stop;
   SkipRequest skip;
-  int32_t logprobs = -1;       // -1: none; k >= 0: the token's own and the k best (k <= 20)
-  bool layer_report = false;   // counts by layer in the report
-  bool row_report = false;     // active rows by layer in the report (large)
+  int32_t logprobs = -1;            // -1: none; k >= 0: the token's own and the k best (k <= 20)
+  bool layer_report = false;        // counts by layer in the report
+  bool row_report = false;          // active rows by layer in the report (large)
   bool skip_special_tokens = true;  // in the text given out
   absl::Time deadline = absl::InfiniteFuture();
 };
@@ -90,17 +90,17 @@ struct Report {
   int64_t prompt_tokens = 0;
   int64_t cached_tokens = 0;  // prompt tokens whose trunk came from the prefix cache
   int64_t completion_tokens = 0;
-  std::string skip_level;     // "off", a level's name, or "custom"
-  std::string skip_reason;    // why it ran dense although skipping was asked for; else empty
-  double skip_ratio = 0;      // 1 - FLOPs / dense FLOPs of the prefill
+  std::string skip_level;   // "off", a level's name, or "custom"
+  std::string skip_reason;  // why it ran dense although skipping was asked for; else empty
+  double skip_ratio = 0;    // 1 - FLOPs / dense FLOPs of the prefill
   double attention_skip_ratio = 0;
   double ffn_skip_ratio = 0;
   double kv_skip_ratio = 0;
-  double flop_bound = 1;      // dense prefill FLOPs / this prefill's FLOPs
-  int64_t kv_token_layers = 0;        // prompt tokens cached, summed over layers
-  int64_t token_layers = 0;           // prompt_tokens * layers
-  std::vector<LayerCounts> layers;    // if asked for
-  std::vector<LayerRows> rows;        // if asked for
+  double flop_bound = 1;            // dense prefill FLOPs / this prefill's FLOPs
+  int64_t kv_token_layers = 0;      // prompt tokens cached, summed over layers
+  int64_t token_layers = 0;         // prompt_tokens * layers
+  std::vector<LayerCounts> layers;  // if asked for
+  std::vector<LayerRows> rows;      // if asked for
   absl::Duration queue = absl::ZeroDuration();
   absl::Duration trunk = absl::ZeroDuration();
   absl::Duration skipping = absl::ZeroDuration();
@@ -108,18 +108,18 @@ struct Report {
   absl::Duration ttft = absl::ZeroDuration();     // submission to the first token
   absl::Duration inter_token_mean = absl::ZeroDuration();
   absl::Duration inter_token_max = absl::ZeroDuration();
-  absl::Duration total = absl::ZeroDuration();    // submission to the end
+  absl::Duration total = absl::ZeroDuration();  // submission to the end
 };
 
 struct FinishEvent {
   absl::Status status;  // OK; or CANCELLED, DEADLINE_EXCEEDED, UNAVAILABLE, INTERNAL
   FinishReason reason = FinishReason::kStop;
-  std::string text;     // the rest of the answer's text, held back until now
-  Report report;        // as far as the request came
+  std::string text;  // the rest of the answer's text, held back until now
+  Report report;     // as far as the request came
 };
 
-// Where a request's events go. Called from the engine's step thread: must return at once and never call back into the
-// engine. OnFinish comes exactly once, last.
+// Where a request's events go. Called from the engine's step thread: must return at once and never
+// call back into the engine. OnFinish comes exactly once, last.
 class ResponseSink {
  public:
   virtual ~ResponseSink() = default;

@@ -9,8 +9,8 @@
 #define SKIPSERVE_CONCAT_INNER(a, b) a##b
 #define SKIPSERVE_CONCAT(a, b) SKIPSERVE_CONCAT_INNER(a, b)
 
-#define RETURN_IF_ERROR(expr)                                  \
-  do {                                                         \
+#define RETURN_IF_ERROR(expr)                                         \
+  do {                                                                \
     if (absl::Status status_ = (expr); !status_.ok()) return status_; \
   } while (false)
 

@@ -133,8 +133,9 @@ SkipSettings ReadySettings(const ModelConfig& config) {
     case Model::kPangu1B:
       return PaperSettings(11, {13, 16, 19, 22}, {13, 10, 7, 4}, 2);
     case Model::kSmolLm2:
-      // Measured on prompts of 2,000 to 7,500 tokens; much shorter ones have too few tokens to lose.
-      // At 7,500 tokens `balanced` loses half of the facts that dense finds, `gentle` next to none.
+      // Measured on prompts of 2,000 to 7,500 tokens; much shorter ones have too few tokens to
+      // lose. At 7,500 tokens `balanced` loses half of the facts that dense finds, `gentle` next to
+      // none.
       return {.default_level = "gentle",
               .min_prompt = 1024,
               .levels = {{"gentle", Measured(18, config.layers, 0.5, 0.1, 32)},

@@ -21,6 +21,7 @@ called_from_lib:libabsl_time.so
 called_from_lib:libabsl_graphcycles_internal.so
 called_from_lib:libabsl_malloc_internal.so
 called_from_lib:libabsl_synchronization.so
+called_from_lib:libabsl_time_zone.so
 called_from_lib:libaddress_sorting.so
 called_from_lib:libcares.so
 race:grpc::internal::CallOp
@@ -28,6 +29,7 @@ race:grpc::internal::InterceptorBatchMethodsImpl
 race:grpc::internal::CallbackWithSuccessTag::Set
 race:grpc::internal::CallbackWithSuccessTag::Clear
 race:ServerCallbackWriterImpl::CallOnDone
+race:grpc::internal::ServerCallbackCall
 race_top:grpc::internal::
 race_top:grpc::ByteBuffer
 )";

@@ -193,10 +193,9 @@ TEST(TokenizerTest, AWholePieceIsNeverASpecialToken) {
 // The regular expression library has functions of the same names, which would break every other
 // user of libc's.
 TEST(TokenizerTest, PosixRegularExpressionsStayLibcs) {
-  Dl_info regex, libc;
-  ASSERT_NE(dladdr(reinterpret_cast<void*>(&regexec), &regex), 0);
-  ASSERT_NE(dladdr(reinterpret_cast<void*>(&random), &libc), 0);
-  EXPECT_STREQ(regex.dli_fname, libc.dli_fname);
+  Dl_info where;  // libc, or a sanitizer in front of it
+  ASSERT_NE(dladdr(reinterpret_cast<void*>(&regexec), &where), 0);
+  EXPECT_EQ(std::string(where.dli_fname).find("onig"), std::string::npos) << where.dli_fname;
 }
 
 TEST(TokenizerTest, KnowsItsTokens) {

@@ -22,6 +22,7 @@ called_from_lib:libabsl_graphcycles_internal.so
 called_from_lib:libabsl_malloc_internal.so
 called_from_lib:libabsl_synchronization.so
 called_from_lib:libabsl_time_zone.so
+called_from_lib:libabsl_random_internal_pool_urbg.so
 called_from_lib:libaddress_sorting.so
 called_from_lib:libcares.so
 race:grpc::internal::CallOp

@@ -3,9 +3,9 @@
 // into it, stay under watch. Tsan build only.
 extern "C" const char* __tsan_default_suppressions();
 extern "C" const char* __tsan_default_suppressions() {
-  // The first part: memory that those libraries touch by functions such as memmove and free. The
-  // second: gRPC's headers, compiled into our files, which hold a call's operations while the
-  // library works on them.
+  // The first part: memory that those libraries touch by functions such as memmove and free. Then the
+  // count of a Status's owners, which its library keeps. Then gRPC's headers, compiled into our
+  // files, which hold a call's operations while the library works on them.
   return R"(
 called_from_lib:libgrpc.so
 called_from_lib:libgpr.so
@@ -25,6 +25,7 @@ called_from_lib:libabsl_time_zone.so
 called_from_lib:libabsl_random_internal_pool_urbg.so
 called_from_lib:libaddress_sorting.so
 called_from_lib:libcares.so
+race:absl::*::Status::Unref
 race:grpc::internal::CallOp
 race:grpc::internal::InterceptorBatchMethodsImpl
 race:grpc::internal::CallbackWithSuccessTag::Set

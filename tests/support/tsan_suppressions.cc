@@ -3,8 +3,8 @@
 // into it, stay under watch. Tsan build only.
 extern "C" const char* __tsan_default_suppressions();
 extern "C" const char* __tsan_default_suppressions() {
-  // The first part: memory that those libraries touch by functions such as memmove and free. Then the
-  // count of a Status's owners, which its library keeps. Then gRPC's headers, compiled into our
+  // The first part: memory that those libraries touch by functions such as memmove and free. Then
+  // the count of a Status's owners, which its library keeps. Then gRPC's headers, compiled into our
   // files, which hold a call's operations while the library works on them.
   return R"(
 called_from_lib:libgrpc.so

@@ -6,9 +6,8 @@
 #include "absl/strings/str_cat.h"
 #include "engine/llm_engine.h"
 #include "engine/machine.h"
-#include "engine/skip/skip_file.h"
+#include "engine/open_model.h"
 #include "engine/status_macros.h"
-#include "spdlog/spdlog.h"
 
 namespace skipserve {
 namespace {
@@ -35,22 +34,6 @@ absl::StatusOr<int64_t> KvBlocks(const EngineOptions& options, const KvLayout& l
       " MB: raise --kv-memory-mb or lower --max-context"));
 }
 
-absl::StatusOr<DType> ChooseDType(const std::string& name) {
-  if (name == "f32") return DType::kF32;
-  if (name == "bf16") return DType::kBF16;
-  if (name == "auto") return CpuHasFastBf16() ? DType::kBF16 : DType::kF32;
-  return absl::InvalidArgumentError(
-      absl::StrCat("--dtype is \"", name, "\"; it must be auto, f32 or bf16"));
-}
-
-absl::StatusOr<std::unique_ptr<Ops>> MakeOps(const EngineOptions& options) {
-  if (options.backend == "reference") return MakeReferenceOps();
-  if (options.backend == "cpu")
-    return MakeCpuOps(options.threads > 0 ? options.threads : AvailableCpus());
-  return absl::InvalidArgumentError(
-      absl::StrCat("--backend is \"", options.backend, "\"; it must be cpu or reference"));
-}
-
 absl::Status CheckOptions(const EngineOptions& o) {
   const auto positive = [](const char* flag, int64_t value, int64_t low) {
     return value >= low ? absl::OkStatus()
@@ -70,24 +53,6 @@ absl::Status CheckOptions(const EngineOptions& o) {
                                                    "; it may be up to ", Ops::kMaxDecodeRows));
   }
   return absl::OkStatus();
-}
-
-// The skip file where there is one, else the ready settings of the model without proxies.
-absl::StatusOr<SkipFile> LoadSkipFile(const EngineOptions& options, const ModelFile& model) {
-  const std::string path =
-      options.skip_file.empty() ? SkipFilePath(options.model_path) : options.skip_file;
-  absl::StatusOr<SkipFile> file =
-      ReadSkipFile(path, options.model_path, model.config(), model.fingerprint());
-  if (file.ok() || !options.skip_file.empty() || !absl::IsNotFound(file.status())) return file;
-  SkipFile ready;
-  ready.settings = ReadySettings(model.config());
-  if (ready.settings.default_level != "off") {
-    spdlog::warn(
-        "no skip file {}: levels score FFN rows by attention alone; 'skipserve calibrate' builds "
-        "the proxies",
-        path);
-  }
-  return ready;
 }
 
 absl::Status ApplySkipFlags(const EngineOptions& options, SkipSettings& settings) {
@@ -122,7 +87,7 @@ ModelInfo MakeInfo(const EngineOptions& options, const ModelFile& model, DType d
 
 absl::StatusOr<std::unique_ptr<Engine>> OpenEngine(const EngineOptions& options) {
   RETURN_IF_ERROR(CheckOptions(options));
-  ASSIGN_OR_RETURN(std::unique_ptr<Ops> ops, MakeOps(options));
+  ASSIGN_OR_RETURN(std::unique_ptr<Ops> ops, MakeOps(options.backend, options.threads));
   return OpenEngine(options, std::move(ops));
 }
 
@@ -130,7 +95,7 @@ absl::StatusOr<std::unique_ptr<Engine>> OpenEngine(const EngineOptions& options,
                                                    std::unique_ptr<Ops> ops) {
   RETURN_IF_ERROR(CheckOptions(options));
   ASSIGN_OR_RETURN(std::unique_ptr<ModelFile> model, ModelFile::Open(options.model_path));
-  ASSIGN_OR_RETURN(SkipFile skip_file, LoadSkipFile(options, *model));
+  ASSIGN_OR_RETURN(SkipFile skip_file, LoadSkipFile(options.skip_file, options.model_path, *model));
   RETURN_IF_ERROR(ApplySkipFlags(options, skip_file.settings));
   const ModelConfig& config = model->config();
   const int64_t max_context = options.max_context > 0
@@ -139,18 +104,7 @@ absl::StatusOr<std::unique_ptr<Engine>> OpenEngine(const EngineOptions& options,
 
   EngineParts parts;
   ASSIGN_OR_RETURN(parts.tokenizer, Tokenizer::Create(model->tokenizer()));
-  if (!model->tokenizer().chat_template.empty()) {
-    const auto text = [&](int32_t id) { return std::string(parts.tokenizer->TokenBytes(id)); };
-    const TokenizerSpec& spec = model->tokenizer();
-    absl::StatusOr<std::unique_ptr<ChatTemplate>> parsed =
-        ChatTemplate::Parse(spec.chat_template, text(spec.bos_id), text(spec.eos_id));
-    if (parsed.ok()) {
-      parts.chat_template = *std::move(parsed);
-    } else {
-      spdlog::warn("the model's chat template cannot be used, so chat requests are refused: {}",
-                   std::string(parsed.status().message()));
-    }
-  }
+  parts.chat_template = OpenChatTemplate(*model, *parts.tokenizer);
   parts.ops = std::move(ops);
   RETURN_IF_ERROR(parts.ops->CheckHeadDim(config.head_dim));
   ASSIGN_OR_RETURN(const DType dtype, ChooseDType(options.dtype));

@@ -66,4 +66,14 @@ int RunBench(const Options& options) {
   return Bench(job, {});
 }
 
+int RunEval(const Options& options) {
+  EvalJob job = options.eval;
+  job.lab.model_path = options.engine.model_path;
+  job.lab.backend = options.engine.backend;
+  job.lab.dtype = options.engine.dtype;
+  job.lab.skip_file = options.engine.skip_file;
+  job.lab.threads = options.engine.threads;
+  return Eval(job, {});
+}
+
 }  // namespace skipserve

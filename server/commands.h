@@ -11,5 +11,6 @@ int RunGenerate(const Options& options);
 int RunCalibrate(const Options& options);
 int RunInspect(const Options& options);
 int RunBench(const Options& options);
+int RunEval(const Options& options);
 
 }  // namespace skipserve

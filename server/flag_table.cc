@@ -12,7 +12,8 @@ namespace {
   [](Options & o) -> auto& { return o.path; }
 
 constexpr unsigned kRuns = kServe | kGenerate | kInspect | kBench;  // those that open an engine
-constexpr unsigned kAll = kRuns | kCalibrate;
+constexpr unsigned kReads = kRuns | kEval;                          // those that read prompts
+constexpr unsigned kAll = kReads | kCalibrate;
 constexpr Range kPorts{0, 65535};
 constexpr Range kCounts{1, 1 << 30};
 constexpr Range kZeroOrMore{0, 1 << 30};
@@ -35,9 +36,9 @@ std::vector<Flag> MakeTable() {
   std::vector<Flag> table = {
       Bind(kAll, "Model", "model", FIELD(engine.model_path),
            "The model, instead of as the first argument: a .gguf file or a Hugging Face folder."),
-      Bind(kRuns, "Model", "backend", FIELD(engine.backend),
+      Bind(kReads, "Model", "backend", FIELD(engine.backend),
            "What computes: cpu, or reference (slow and readable, for comparison)."),
-      Bind(kRuns, "Model", "dtype", FIELD(engine.dtype),
+      Bind(kReads, "Model", "dtype", FIELD(engine.dtype),
            "Of weights and KV: f32, bf16, or auto, which is bf16 where the machine is fast at it."),
       Bind(kAll, "Model", "threads", FIELD(engine.threads),
            "Threads that compute; 0: as many as the cores this process may use.", {0, 4096}),
@@ -49,7 +50,7 @@ std::vector<Flag> MakeTable() {
       Bind(kRuns, "Model", "chunk-tokens", FIELD(engine.chunk_tokens),
            "Prompt tokens computed together.", kCounts),
       NoSkip(),
-      Bind(kRuns, "Skipping", "skip-file", FIELD(engine.skip_file),
+      Bind(kReads, "Skipping", "skip-file", FIELD(engine.skip_file),
            "The file made by `skipserve calibrate`; by default the one beside the model."),
       Bind(kServe, "Skipping", "default-skip-level", FIELD(engine.default_skip_level),
            "The level for requests that do not say; off: dense; by default the settings' own."),
@@ -167,6 +168,26 @@ std::vector<Flag> MakeTable() {
            {0, 1.9e19}),
       Bind(kBench, "Measurement", "json", FIELD(bench.json_path),
            "Write the figures to this file too; -: JSON instead of the table."),
+      Bind(kEval, "Measurement", "policy", FIELD(eval.policies),
+           "What to measure: levels, a policy as JSON, or @FILE with one or with policies by name; "
+           "by default all levels."),
+      Bind(kEval, "Measurement", "tasks", FIELD(eval.tasks),
+           "Families of tasks, between commas; by default all."),
+      Bind(kEval, "Measurement", "lengths", FIELD(eval.lengths),
+           "Tokens of the prompts, between commas.", {64, 1 << 30}),
+      Bind(kEval, "Measurement", "cases", FIELD(eval.cases), "Prompts of each family and length.",
+           {1, 100000}),
+      Bind(kEval, "Measurement", "max-answer-tokens", FIELD(eval.max_answer_tokens),
+           "Tokens of the dense answers along which readings are compared, at most.", {1, 128}),
+      Bind(kEval, "Measurement", "no-baselines", FIELD(eval.no_baselines),
+           "Without the baselines at equal FLOPs: the last tokens only, and pruning once."),
+      Bind(
+          kEval, "Measurement", "calibration-tasks", FIELD(eval.calibration),
+          "The tasks that calibration searches on, not those held out: for finding settings, never "
+          "for reporting them."),
+      Bind(kEval, "Measurement", "seed", FIELD(eval.seed), "Of the tasks.", {0, 1.9e19}),
+      Bind(kEval, "Measurement", "json", FIELD(eval.json_path),
+           "Write figures and all cases to this file too; -: JSON instead of the table."),
       Bind(kAll, "Log", "log-level", FIELD(log_level), "trace, debug, info, warn, error or off."),
       Bind(kAll, "Log", "log-format", FIELD(log_format), "text, or json: one object a line."),
   };

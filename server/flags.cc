@@ -145,6 +145,8 @@ absl::Status TakeArguments(Command command, std::vector<std::string> arguments, 
   if (command == kCalibrate) {
     if (arguments.empty()) return Usage("no texts: give files to calibrate on");
     options->calibrate.texts = std::move(arguments);
+  } else if (command == kEval) {
+    options->eval.texts = std::move(arguments);
   } else if (!arguments.empty()) {
     return Usage("unexpected argument '", arguments.front(), "'");
   }

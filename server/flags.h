@@ -18,6 +18,7 @@ enum Command : unsigned {
   kCalibrate = 4,
   kInspect = 8,
   kBench = 16,
+  kEval = 32,
 };
 
 // `args` are those after the command's name. A flag is --name=value, --name value, or --name for a

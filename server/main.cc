@@ -30,6 +30,8 @@ constexpr CommandEntry kCommands[] = {
     {"inspect", kInspect, "MODEL",
      "Show a model's facts, and how deep each token of a document is computed.", RunInspect},
     {"bench", kBench, "MODEL", "Measure prefill and decode, dense against skipping.", RunBench},
+    {"eval", kEval, "MODEL [TEXTS...]",
+     "Measure what skipping costs in quality, beside what else the same FLOPs buy.", RunEval},
 };
 
 void PrintHelp(std::ostream& out) {

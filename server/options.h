@@ -8,6 +8,7 @@
 #include "engine/open.h"
 #include "server/bench.h"
 #include "server/calibrate.h"
+#include "server/eval.h"
 #include "server/generate.h"
 #include "server/grpc_server.h"
 #include "server/http_server.h"
@@ -36,6 +37,7 @@ struct Options {
   CalibrateJob calibrate;
   InspectJob inspect;
   BenchJob bench;
+  EvalJob eval;
 };
 
 }  // namespace skipserve

@@ -1,9 +1,11 @@
-# The command-line tools: generate, calibrate, inspect and bench.
+# The command-line tools: generate, calibrate, inspect, bench and eval.
 add_room(server_tools
   SRCS
     ${CMAKE_CURRENT_LIST_DIR}/bench.cc
     ${CMAKE_CURRENT_LIST_DIR}/bench_report.cc
     ${CMAKE_CURRENT_LIST_DIR}/calibrate.cc
+    ${CMAKE_CURRENT_LIST_DIR}/eval.cc
+    ${CMAKE_CURRENT_LIST_DIR}/eval_report.cc
     ${CMAKE_CURRENT_LIST_DIR}/generate.cc
     ${CMAKE_CURRENT_LIST_DIR}/inspect.cc
     ${CMAKE_CURRENT_LIST_DIR}/inspect_facts.cc

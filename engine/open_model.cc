@@ -1,0 +1,56 @@
+#include "engine/open_model.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "engine/machine.h"
+#include "engine/skip/ready_settings.h"
+#include "spdlog/spdlog.h"
+
+namespace skipserve {
+
+absl::StatusOr<DType> ChooseDType(const std::string& name) {
+  if (name == "f32") return DType::kF32;
+  if (name == "bf16") return DType::kBF16;
+  if (name == "auto") return CpuHasFastBf16() ? DType::kBF16 : DType::kF32;
+  return absl::InvalidArgumentError(
+      absl::StrCat("--dtype is \"", name, "\"; it must be auto, f32 or bf16"));
+}
+
+absl::StatusOr<std::unique_ptr<Ops>> MakeOps(const std::string& backend, int threads) {
+  if (backend == "reference") return MakeReferenceOps();
+  if (backend == "cpu") return MakeCpuOps(threads > 0 ? threads : AvailableCpus());
+  return absl::InvalidArgumentError(
+      absl::StrCat("--backend is \"", backend, "\"; it must be cpu or reference"));
+}
+
+absl::StatusOr<SkipFile> LoadSkipFile(const std::string& path, const std::string& model_path,
+                                      const ModelFile& model) {
+  const std::string file_path = path.empty() ? SkipFilePath(model_path) : path;
+  absl::StatusOr<SkipFile> file =
+      ReadSkipFile(file_path, model_path, model.config(), model.fingerprint());
+  if (file.ok() || !path.empty() || !absl::IsNotFound(file.status())) return file;
+  SkipFile ready;
+  ready.settings = ReadySettings(model.config());
+  if (ready.settings.default_level != "off") {
+    spdlog::warn(
+        "no skip file {}: levels score FFN rows by attention alone; 'skipserve calibrate' builds "
+        "the proxies",
+        file_path);
+  }
+  return ready;
+}
+
+std::unique_ptr<ChatTemplate> OpenChatTemplate(const ModelFile& model, const Tokenizer& tokenizer) {
+  const TokenizerSpec& spec = model.tokenizer();
+  if (spec.chat_template.empty()) return nullptr;
+  const auto text = [&](int32_t id) { return std::string(tokenizer.TokenBytes(id)); };
+  absl::StatusOr<std::unique_ptr<ChatTemplate>> parsed =
+      ChatTemplate::Parse(spec.chat_template, text(spec.bos_id), text(spec.eos_id));
+  if (parsed.ok()) return *std::move(parsed);
+  spdlog::warn("the model's chat template cannot be used, so chat requests are refused: {}",
+               std::string(parsed.status().message()));
+  return nullptr;
+}
+
+}  // namespace skipserve

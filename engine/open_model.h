@@ -1,0 +1,31 @@
+// The steps of opening a model that serving, calibrating and measuring share.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "engine/chat_template.h"
+#include "engine/model_file.h"
+#include "engine/skip/skip_file.h"
+#include "engine/tokenizer.h"
+#include "kernels/ops.h"
+
+namespace skipserve {
+
+// "f32", "bf16", or "auto": bf16 where the machine is fast at it. INVALID_ARGUMENT names --dtype.
+absl::StatusOr<DType> ChooseDType(const std::string& name);
+
+// "cpu" on `threads` threads (0: the cores this process may use), or "reference". INVALID_ARGUMENT
+// names --backend.
+absl::StatusOr<std::unique_ptr<Ops>> MakeOps(const std::string& backend, int threads);
+
+// The skip file at `path`; with "" the one beside the model, or, where there is none, the ready
+// settings of the model without proxies.
+absl::StatusOr<SkipFile> LoadSkipFile(const std::string& path, const std::string& model_path,
+                                      const ModelFile& model);
+
+// Null where the model has no template, or one that cannot be used, which is logged.
+std::unique_ptr<ChatTemplate> OpenChatTemplate(const ModelFile& model, const Tokenizer& tokenizer);
+
+}  // namespace skipserve

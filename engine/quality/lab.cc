@@ -1,0 +1,42 @@
+#include "engine/quality/lab.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/time/clock.h"
+#include "engine/open_model.h"
+#include "engine/status_macros.h"
+
+namespace skipserve {
+namespace {
+
+constexpr int64_t kChunkTokens = 512;
+
+}  // namespace
+
+ProxyShape Lab::proxy_shape() const {
+  if (skip_file.proxies.empty()) return {};
+  return {skip_file.proxies[0].d_low, skip_file.proxies[0].rank};
+}
+
+absl::StatusOr<std::unique_ptr<Lab>> OpenLab(const LabOptions& options) {
+  auto lab = std::make_unique<Lab>();
+  ASSIGN_OR_RETURN(lab->model, ModelFile::Open(options.model_path));
+  ASSIGN_OR_RETURN(lab->skip_file,
+                   LoadSkipFile(options.skip_file, options.model_path, *lab->model));
+  ASSIGN_OR_RETURN(lab->tokenizer, Tokenizer::Create(lab->model->tokenizer()));
+  lab->chat = OpenChatTemplate(*lab->model, *lab->tokenizer);
+  ASSIGN_OR_RETURN(lab->ops, MakeOps(options.backend, options.threads));
+  RETURN_IF_ERROR(lab->ops->CheckHeadDim(lab->config().head_dim));
+  ASSIGN_OR_RETURN(const DType dtype, ChooseDType(options.dtype));
+  const int64_t max_tokens = std::min(options.max_tokens, lab->config().max_positions);
+  ASSIGN_OR_RETURN(DecoderWeights weights,
+                   LoadDecoderWeights(*lab->model, dtype, max_tokens, *lab->ops));
+  ASSIGN_OR_RETURN(lab->decoder,
+                   Decoder::Create(lab->config(), std::move(weights), kChunkTokens, *lab->ops));
+  ASSIGN_OR_RETURN(lab->reader, PromptReader::Create(*lab->decoder, lab->skip_file.proxies, dtype,
+                                                     max_tokens, [] { return absl::Now(); }));
+  return lab;
+}
+
+}  // namespace skipserve

@@ -195,6 +195,14 @@ std::string Tokenizer::Decode(absl::Span<const int32_t> ids, bool skip_special) 
   return ReplaceInvalidUtf8(bytes);
 }
 
+std::vector<int32_t> EncodePrompt(const Tokenizer& tokenizer, absl::Span<const TextPiece> pieces) {
+  const TokenizerSpec& spec = tokenizer.spec();
+  std::vector<int32_t> ids = tokenizer.Encode(pieces);
+  const bool has_bos = !ids.empty() && ids.front() == spec.bos_id;
+  if (spec.add_bos && spec.bos_id >= 0 && !has_bos) ids.insert(ids.begin(), spec.bos_id);
+  return ids;
+}
+
 std::string StreamDecoder::Push(int32_t id) {
   if (skip_special_ && tokenizer_.IsSpecial(id)) return "";
   const absl::string_view token = tokenizer_.TokenBytes(id);

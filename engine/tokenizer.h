@@ -44,6 +44,9 @@ class Tokenizer {
   std::string Decode(absl::Span<const int32_t> ids, bool skip_special) const;
 };
 
+// A whole prompt: BOS goes first where the model wants one and the text does not start with it.
+std::vector<int32_t> EncodePrompt(const Tokenizer& tokenizer, absl::Span<const TextPiece> pieces);
+
 // Turns a stream of ids into valid UTF-8 without ever giving out half a character. One per
 // sequence, one thread.
 class StreamDecoder {

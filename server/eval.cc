@@ -21,6 +21,8 @@
 namespace skipserve {
 namespace {
 
+constexpr int64_t kAnswerRoom = 128;  // tokens that follow a prompt: an answer, or the true text
+
 // Documents of a plain Debian machine: licence texts, and the source code that is there.
 constexpr const char* kDefaultTexts[] = {"/usr/share/common-licenses", "/usr/lib/python3.11/json",
                                          "/usr/lib/python3.11/asyncio", "/usr/share/perl5"};
@@ -109,7 +111,7 @@ absl::StatusOr<std::vector<std::string>> ChooseFamilies(const EvalJob& job) {
 absl::Status CheckJob(const Lab& lab, const EvalJob& job) {
   if (job.lengths.empty()) return absl::InvalidArgumentError("--lengths is empty");
   for (const int64_t length : job.lengths) {
-    const int64_t most = lab.config().max_positions - kContinuationTokens;
+    const int64_t most = lab.config().max_positions - kAnswerRoom;
     if (length <= most) continue;
     return absl::InvalidArgumentError(absl::StrCat("--lengths has ", length, "; with room for an ",
                                                    "answer this model reads at most ", most));

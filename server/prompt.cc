@@ -43,11 +43,7 @@ absl::StatusOr<std::vector<int32_t>> Encode(const Engine& engine,
     for (const TextPiece& piece : pieces) bytes += piece.text.size();
     RETURN_IF_ERROR(CheckBytes(engine, bytes));
   }
-  const TokenizerSpec& spec = engine.tokenizer().spec();
-  std::vector<int32_t> ids = engine.tokenizer().Encode(pieces);
-  const bool has_bos = !ids.empty() && ids.front() == spec.bos_id;
-  if (spec.add_bos && spec.bos_id >= 0 && !has_bos) ids.insert(ids.begin(), spec.bos_id);
-  return ids;
+  return EncodePrompt(engine.tokenizer(), pieces);
 }
 
 }  // namespace

@@ -8,8 +8,12 @@ add_room(engine_quality
     ${CMAKE_CURRENT_LIST_DIR}/quality/fact_templates.cc
     ${CMAKE_CURRENT_LIST_DIR}/quality/fact_words.cc
     ${CMAKE_CURRENT_LIST_DIR}/quality/facts.cc
+    ${CMAKE_CURRENT_LIST_DIR}/quality/needles.cc
     ${CMAKE_CURRENT_LIST_DIR}/quality/planted.cc
     ${CMAKE_CURRENT_LIST_DIR}/quality/prompt_fit.cc
+    ${CMAKE_CURRENT_LIST_DIR}/quality/ruler_words.cc
     ${CMAKE_CURRENT_LIST_DIR}/quality/score.cc
     ${CMAKE_CURRENT_LIST_DIR}/quality/tasks.cc
-  DEPS engine_text absl::flat_hash_set absl::span absl::status absl::statusor absl::strings)
+    ${CMAKE_CURRENT_LIST_DIR}/quality/variables.cc
+    ${CMAKE_CURRENT_LIST_DIR}/quality/word_counts.cc
+  DEPS engine_text absl::flat_hash_map absl::flat_hash_set absl::span absl::status absl::statusor absl::strings)

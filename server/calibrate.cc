@@ -7,9 +7,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
+#include "engine/quality/documents.h"
 #include "engine/status_macros.h"
 #include "server/terminal.h"
-#include "server/tool_input.h"
 
 namespace skipserve {
 namespace {
@@ -54,7 +54,9 @@ std::string Describe(const SkipFile& file, const std::string& path) {
 absl::StatusOr<std::string> Run(const CalibrateJob& job, ProgressLine& progress) {
   const std::string path = job.out.empty() ? SkipFilePath(job.calibrate.model_path) : job.out;
   RETURN_IF_ERROR(CheckTarget(path));
-  ASSIGN_OR_RETURN(const std::vector<std::string> texts, ReadTexts(job.texts));
+  ASSIGN_OR_RETURN(std::vector<Document> documents, ReadDocuments(job.texts));
+  std::vector<std::string> texts;
+  for (Document& document : documents) texts.push_back(std::move(document.text));
   const auto tell = [&](absl::string_view stage, int64_t done, int64_t total) {
     progress.Update(stage, done, total, absl::Now());
   };

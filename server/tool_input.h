@@ -1,4 +1,4 @@
-// What the command-line tools read: documents, calibration texts, and the words after --skip. Every
+// What the command-line tools read: documents, and the words after --skip. Every
 // error is one line that names the file or the flag. No state.
 #pragma once
 
@@ -13,10 +13,6 @@ namespace skipserve {
 
 // A whole file; "-" is standard input. At most 256 MB.
 absl::StatusOr<std::string> ReadDocument(const std::string& path);
-
-// Texts of files and folders. Of a folder every regular file below it that looks like text, in the
-// order of their paths, hidden ones left out; of each text the first megabyte, 64 MB in all.
-absl::StatusOr<std::vector<std::string>> ReadTexts(const std::vector<std::string>& paths);
 
 // "off", "auto", the name of a level, a policy as JSON, or @FILE with one. Whether the model has
 // the level is for the engine to say.

@@ -10,8 +10,6 @@
 namespace skipserve {
 namespace {
 
-constexpr int64_t kAnswerTokens = 24;
-
 struct Planted {
   std::vector<Fact> facts;
   Growing document;

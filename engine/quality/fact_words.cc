@@ -19,9 +19,8 @@ constexpr SlotWords kCalibration[] = {
      "north storage room|old boiler house|second reading room|harbour office|"
      "glass pavilion|lower archive|map cabinet|east stairwell|music school|summer kitchen|"
      "print workshop|river warehouse"},
-    {"colour", "crimson|turquoise|violet|ochre|emerald|scarlet|silver|purple|beige|maroon"},
-    {"animal",
-     "hedgehog|falcon|otter|donkey|heron|badger|goose|lynx|tortoise|squirrel|raven|camel"},
+    {"colour", "crimson|turquoise|violet|magenta|teal|scarlet|silver|purple|beige|maroon"},
+    {"animal", "hedgehog|falcon|seal|donkey|heron|badger|goose|lynx|tortoise|squirrel|raven|camel"},
     {"fruit", "pear|apricot|cherry|mango|plum|fig|raspberry|papaya|quince|melon"},
     {"flower",
      "marigold|tulip|jasmine|orchid|gladiolus|daffodil|lilac|edelweiss|snowdrop|geranium"},

@@ -15,16 +15,11 @@ namespace {
 
 constexpr int kTries = 200;
 
-// Even for one split and odd for the other, so that they share no number either.
-std::string Digits(TaskContext& context, int64_t low, int64_t high) {
-  return absl::StrCat(context.random.Between(low / 2, high / 2 - 1) * 2 + context.held_out);
-}
-
 Fact Draw(TaskContext& context, const FactTemplate& from) {
   std::vector<std::pair<std::string, std::string>> values = {
-      {"{code}", Digits(context, 1000, 10000)},
-      {"{count}", Digits(context, 100, 1000)},
-      {"{year}", Digits(context, 1700, 1990)}};
+      {"{code}", context.Number(1000, 10000)},
+      {"{count}", context.Number(100, 1000)},
+      {"{year}", context.Number(1700, 1990)}};
   for (const SlotWords& slot : FactWords(context.held_out)) {
     const std::vector<absl::string_view> words = absl::StrSplit(slot.words, '|');
     values.emplace_back(absl::StrCat("{", slot.slot, "}"), context.random.Pick(words));

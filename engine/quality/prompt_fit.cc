@@ -59,7 +59,7 @@ absl::Status FindDocument(const Tokenizer& tokenizer, const std::string& documen
 }  // namespace
 
 absl::StatusOr<Task> FitPrompt(const TaskContext& context, const Frame& frame,
-                               const Growing& document) {
+                               const Growing& document, std::string* text_out) {
   Task task;
   task.tokens = context.tokens;
   // Sizes and their prompts' tokens: the largest known to fit, and the smallest known not to.
@@ -98,6 +98,7 @@ absl::StatusOr<Task> FitPrompt(const TaskContext& context, const Frame& frame,
                                             " tokens; give more or longer ones"));
   }
   RETURN_IF_ERROR(FindDocument(context.tokenizer, text, &task));
+  if (text_out != nullptr) *text_out = std::move(text);
   return task;
 }
 

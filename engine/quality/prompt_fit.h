@@ -26,8 +26,8 @@ struct Growing {
 };
 
 // A task with its prompt and the document's place in it. INVALID_ARGUMENT where even the frame is
-// too long, NOT_FOUND where the longest document is too short.
+// too long, NOT_FOUND where the longest document is too short. `text` becomes the document.
 absl::StatusOr<Task> FitPrompt(const TaskContext& context, const Frame& frame,
-                               const Growing& document);
+                               const Growing& document, std::string* text = nullptr);
 
 }  // namespace skipserve

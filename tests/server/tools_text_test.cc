@@ -7,7 +7,6 @@
 namespace skipserve {
 namespace {
 
-using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
 using ToolsTextTest = testing::ToolsTest;
@@ -130,29 +129,8 @@ TEST_F(ToolsTextTest, BadSkipIsNamed) {
   EXPECT_THAT(error("@" + Write("list.json", "[]")), HasSubstr("list.json"));
 }
 
-TEST_F(ToolsTextTest, TextsComeFromFilesAndFolders) {
-  std::filesystem::create_directories(Path("texts/deep"));
-  std::filesystem::create_directories(Path("texts/.hidden"));
-  Write("texts/b.txt", "second");
-  Write("texts/a.txt", "first");
-  Write("texts/deep/c.txt", "third");
-  Write("texts/.hidden/d.txt", "hidden");
-  Write("texts/image", std::string("\x89PNG\0", 5));
-  Write("texts/empty", "");
-  Write("alone.txt", "alone");
-  EXPECT_THAT(*ReadTexts({Path("texts"), Path("alone.txt")}),
-              ElementsAre("first", "second", "third", "alone"));
-}
-
-TEST_F(ToolsTextTest, BadTextsAreNamed) {
-  const auto error = [](const std::string& path) {
-    return std::string(ReadTexts({path}).status().message());
-  };
+TEST_F(ToolsTextTest, AFolderIsNoDocument) {
   std::filesystem::create_directories(Path("nothing"));
-  EXPECT_THAT(error(Path("missing")), HasSubstr("missing: No such file"));
-  EXPECT_THAT(error(Write("empty", "")), HasSubstr("is empty"));
-  EXPECT_THAT(error(Write("binary", std::string("\0\1", 2))), HasSubstr("is not a text"));
-  EXPECT_THAT(error(Path("nothing")), HasSubstr("no text in"));
   EXPECT_THAT(std::string(ReadDocument(Path("nothing")).status().message()),
               HasSubstr("it is a folder"));
 }

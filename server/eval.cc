@@ -158,7 +158,8 @@ absl::StatusOr<EvalResult> EvaluateAll(Lab& lab, const EvalJob& job, ProgressLin
         }
         ASSIGN_OR_RETURN(std::vector<Outcome> outcomes, evaluator.Evaluate(*task, result.readings));
         result.cases.push_back({family, length, static_cast<int64_t>(task->prompt.size()), index,
-                                evaluator.dense_answer(), std::move(outcomes)});
+                                evaluator.dense_answer(), !task->answers.empty(),
+                                std::move(outcomes)});
       }
     }
   }

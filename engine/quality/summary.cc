@@ -32,8 +32,8 @@ Summary SummarizeReading(absl::Span<const Case* const> cases, size_t reading, ui
     agreed.push_back(double(o.agreed));
     score.push_back(o.score);
     loss.push_back(o.loss);
-    s.asked += dense.score == 1;
-    s.found += dense.score == 1 && o.score == 1;
+    s.asked += c->has_answers && dense.score == 1;
+    s.found += c->has_answers && dense.score == 1 && o.score == 1;
   }
   s.flop_bound = Ratio(dense_flops, flops);
   s.kl = RatioEstimate(kl, tokens, seed);

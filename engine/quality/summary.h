@@ -18,6 +18,7 @@ struct Case {
   int64_t prompt_tokens = 0;  // had
   int64_t index = 0;
   std::string dense_answer;
+  bool has_answers = false;  // the task has; else scores mean nothing
   std::vector<Outcome> outcomes;  // dense first
 };
 
@@ -44,7 +45,7 @@ struct Summary {
   Estimate agreement;          // share of those tokens
   Estimate score;              // mean share of the answers found
   int64_t found = 0;           // cases that this reading answers in full,
-  int64_t asked = 0;           // of those that the dense read does
+  int64_t asked = 0;           // of those that the dense read does; 0 without answers to find
   Estimate loss;               // nats per token of the text's continuation
 };
 

@@ -121,7 +121,10 @@ TEST(SkipLevelsTest, WithoutProxiesLevelsScoreByAttentionAndPoliciesByProductAre
 }
 
 TEST(SkipLevelsTest, AReportSaysWhichPolicyActedAndWhatItIsExpectedToLose) {
-  const SkipLevels levels(Config(), MeasuredSettings(), {8, 4}, true);
+  SkipSettings settings = MeasuredSettings();
+  settings.levels.push_back(settings.levels[0]);
+  settings.levels.back().name = "custom";  // a caller's own policy must not be taken for it
+  const SkipLevels levels(Config(), settings, {8, 4}, true);
   const auto report = [&](const SkipRequest& request, int64_t prompt_tokens) {
     const absl::StatusOr<ResolvedSkip> skip = levels.Resolve(request, prompt_tokens);
     EXPECT_TRUE(skip.ok()) << skip.status();

@@ -97,6 +97,14 @@ Report PlanReport(const ResolvedSkip& skip, const SkipLevels& levels, bool by_la
   report.prompt_tokens = plan.prompt_tokens;
   report.skip_level = skip.level;
   report.skip_reason = skip.reason;
+  report.policy_fingerprint = skip.policy_fingerprint;
+  if (plan.dense()) {
+    report.expected_kl = 0;
+    report.expected_agreement = 1;
+  } else if (skip.expected.has_value()) {
+    report.expected_kl = skip.expected->kl;
+    report.expected_agreement = skip.expected->agreement;
+  }
   report.token_layers = plan.prompt_tokens * static_cast<int64_t>(plan.layers.size());
   ResolvedSkip all = skip;
   for (LayerPlan& layer : all.plan.layers)

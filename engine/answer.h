@@ -62,7 +62,8 @@ class Answer {
   absl::Duration longest_gap_ = absl::ZeroDuration();
 };
 
-// What the plan alone says of a request: ratios, bound, counts by layer if `by_layer`.
+// What is known of a request from its plan and its level alone: ratios, bound, what it is expected
+// to lose, counts by layer if `by_layer`.
 Report PlanReport(const ResolvedSkip& skip, const SkipLevels& levels, bool by_layer);
 
 }  // namespace skipserve

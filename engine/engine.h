@@ -12,14 +12,25 @@
 #include "engine/chat_template.h"
 #include "engine/model_config.h"
 #include "engine/request.h"
+#include "engine/skip/level_figures.h"
 #include "engine/tokenizer.h"
 
 namespace skipserve {
 
-// A level of skipping as the model's skip settings name it.
+// What a level saves at one prompt length, by arithmetic.
+struct LevelBound {
+  int64_t prompt_tokens = 0;
+  double flop_bound = 1;  // dense prefill FLOPs / the level's
+  double kv_share = 1;    // of a dense prompt's KV
+};
+
+// A level of skipping as it acts on this model.
 struct SkipLevelInfo {
   std::string name;
   SkipPolicy policy;
+  std::string policy_fingerprint;
+  std::vector<LevelBound> bounds;  // ascending
+  LevelFigures figures;            // measured; empty where nobody has
 };
 
 struct ModelInfo {
@@ -29,9 +40,9 @@ struct ModelInfo {
   std::string backend;      // Ops::name()
   int64_t max_context = 0;  // tokens, prompt and answer together
   int64_t default_max_tokens = 0;
-  int64_t skip_min_prompt = 0;     // shorter prompts run dense in mode auto
-  std::string default_skip_level;  // "off" where the model has no settings
-  std::vector<SkipLevelInfo> skip_levels;
+  int64_t skip_min_prompt = 0;             // shorter prompts run dense in mode auto
+  std::string default_skip_level;          // "off" where the model has no settings
+  std::vector<SkipLevelInfo> skip_levels;  // from gentle to fast
 };
 
 struct EngineLoad {

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "engine/describe_levels.h"
 #include "engine/llm_engine.h"
 #include "engine/machine.h"
 #include "engine/open_model.h"
@@ -69,7 +70,8 @@ absl::Status ApplySkipFlags(const EngineOptions& options, SkipSettings& settings
 }
 
 ModelInfo MakeInfo(const EngineOptions& options, const ModelFile& model, DType dtype,
-                   const Ops& ops, const SkipSettings& settings, int64_t max_context) {
+                   const Ops& ops, const SkipLevels& levels, int64_t max_context) {
+  const SkipSettings& settings = levels.settings();
   ModelInfo info;
   info.config = model.config();
   info.fingerprint = model.fingerprint();
@@ -79,7 +81,7 @@ ModelInfo MakeInfo(const EngineOptions& options, const ModelFile& model, DType d
   info.default_max_tokens = options.default_max_tokens;
   info.skip_min_prompt = settings.min_prompt;
   info.default_skip_level = options.skip_enabled ? settings.default_level : "off";
-  for (const auto& [name, policy] : settings.levels) info.skip_levels.push_back({name, policy});
+  info.skip_levels = DescribeLevels(levels, model.config(), max_context);
   return info;
 }
 
@@ -136,7 +138,7 @@ absl::StatusOr<std::unique_ptr<Engine>> OpenEngine(const EngineOptions& options,
   if (!skip_file.proxies.empty()) proxy = {skip_file.proxies[0].d_low, skip_file.proxies[0].rank};
   parts.levels =
       std::make_unique<SkipLevels>(config, skip_file.settings, proxy, options.skip_enabled);
-  parts.info = MakeInfo(options, *model, dtype, *parts.ops, parts.levels->settings(), max_context);
+  parts.info = MakeInfo(options, *model, dtype, *parts.ops, *parts.levels, max_context);
   parts.observer = options.observer;
   return std::make_unique<LlmEngine>(std::move(parts));
 }

@@ -90,9 +90,14 @@ struct Report {
   int64_t prompt_tokens = 0;
   int64_t cached_tokens = 0;  // prompt tokens whose trunk came from the prefix cache
   int64_t completion_tokens = 0;
-  std::string skip_level;   // "off", a level's name, or "custom"
-  std::string skip_reason;  // why it ran dense although skipping was asked for; else empty
-  double skip_ratio = 0;    // 1 - FLOPs / dense FLOPs of the prefill
+  std::string skip_level;          // "off", a level's name, or "custom"
+  std::string skip_reason;         // why it ran dense although skipping was asked for; else empty
+  std::string policy_fingerprint;  // of the policy that acted; empty where it ran dense
+  // What the level was measured to cost at about this length, in LengthFigures' terms: none for a
+  // policy of the caller's own or a level nobody measured. Dense is exact: 0 and 1.
+  std::optional<double> expected_kl;
+  std::optional<double> expected_agreement;
+  double skip_ratio = 0;  // 1 - FLOPs / dense FLOPs of the prefill
   double attention_skip_ratio = 0;
   double ffn_skip_ratio = 0;
   double kv_skip_ratio = 0;

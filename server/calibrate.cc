@@ -37,8 +37,9 @@ std::string Describe(const SkipFile& file, const std::string& path) {
       absl::StrFormat("wrote %s: %.1f MB, FFN proxies of %d channels and rank %d for %d layers\n",
                       path, megabytes, proxy.d_low, proxy.rank, file.layers);
   absl::StrAppend(&out, "levels:");
-  for (const auto& [name, policy] : file.settings.levels) {
-    absl::StrAppend(&out, " ", name, name == file.settings.default_level ? " (default)" : "");
+  for (const SkipLevel& level : file.settings.levels) {
+    absl::StrAppend(&out, " ", level.name,
+                    level.name == file.settings.default_level ? " (default)" : "");
   }
   if (file.settings.levels.empty())
     absl::StrAppend(&out, " none; a request may give a policy of its own");

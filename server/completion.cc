@@ -31,6 +31,7 @@ struct Tally {
   absl::Duration ttft = absl::InfiniteDuration();  // of the first answer to start
   std::string skip_level;
   double skip_ratio = 0;
+  std::string policy_fingerprint;
 
   void Add(const FinishEvent& event) {
     if (status.ok()) status = event.status;
@@ -39,6 +40,7 @@ struct Tally {
     if (skip_level.empty()) {
       skip_level = event.report.skip_level;
       skip_ratio = event.report.skip_ratio;
+      policy_fingerprint = event.report.policy_fingerprint;
     }
   }
 };
@@ -61,6 +63,7 @@ void CountAndLog(Metrics& metrics, const CompletionContext& context, const Tally
   if (!tally.skip_level.empty()) {
     line["skip_level"] = tally.skip_level;
     line["skip_ratio"] = tally.skip_ratio;
+    if (!tally.policy_fingerprint.empty()) line["policy_fingerprint"] = tally.policy_fingerprint;
   }
   const bool ours = OutcomeLabel(tally.status) == "error";
   // Only our own failures are explained: a client's mistake may quote its input.

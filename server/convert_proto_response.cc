@@ -14,6 +14,11 @@ void SkipToProto(const Report& report, v1::SkipReport* proto) {
   proto->set_flop_bound(report.flop_bound);
   proto->set_kv_token_layers(report.kv_token_layers);
   proto->set_token_layers(report.token_layers);
+  proto->set_policy_fingerprint(report.policy_fingerprint);
+  if (report.expected_kl.has_value()) proto->set_expected_kl(*report.expected_kl);
+  if (report.expected_agreement.has_value()) {
+    proto->set_expected_agreement(*report.expected_agreement);
+  }
   for (const LayerCounts& layer : report.layers) {
     v1::LayerCounts* out = proto->add_layers();
     out->set_candidates(layer.candidates);
@@ -26,6 +31,34 @@ void SkipToProto(const Report& report, v1::SkipReport* proto) {
     out->mutable_attention()->Assign(rows.attention.begin(), rows.attention.end());
     out->mutable_ffn()->Assign(rows.ffn.begin(), rows.ffn.end());
   }
+}
+
+void FiguresToProto(const LevelFigures& figures, v1::LevelFigures* proto) {
+  for (const LengthFigures& length : figures.lengths) {
+    v1::LengthFigures* out = proto->add_lengths();
+    out->set_prompt_tokens(length.prompt_tokens);
+    out->set_cases(length.cases);
+    out->set_flop_bound(length.flop_bound);
+    out->set_kl(length.kl);
+    out->set_agreement(length.agreement);
+    out->set_facts_found(length.facts_found);
+    out->set_facts_asked(length.facts_asked);
+  }
+  for (const std::string& task : figures.weak_tasks) proto->add_weak_tasks(task);
+  proto->set_measured_on(figures.measured_on);
+}
+
+void LevelToProto(const SkipLevelInfo& level, v1::SkipLevel* proto) {
+  proto->set_name(level.name);
+  PolicyToProto(level.policy, proto->mutable_policy());
+  proto->set_policy_fingerprint(level.policy_fingerprint);
+  for (const LevelBound& bound : level.bounds) {
+    v1::LevelBound* out = proto->add_bounds();
+    out->set_prompt_tokens(bound.prompt_tokens);
+    out->set_flop_bound(bound.flop_bound);
+    out->set_kv_share(bound.kv_share);
+  }
+  if (level.figures.measured()) FiguresToProto(level.figures, proto->mutable_figures());
 }
 
 void TimingsToProto(const Report& report, v1::Timings* proto) {
@@ -81,9 +114,7 @@ void ModelInfoToProto(const ModelInfo& info, v1::GetModelInfoResponse* proto) {
   proto->set_skip_min_prompt(info.skip_min_prompt);
   proto->set_default_skip_level(info.default_skip_level);
   for (const SkipLevelInfo& level : info.skip_levels) {
-    v1::SkipLevel* out = proto->add_skip_levels();
-    out->set_name(level.name);
-    PolicyToProto(level.policy, out->mutable_policy());
+    LevelToProto(level, proto->add_skip_levels());
   }
 }
 

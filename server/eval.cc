@@ -63,10 +63,10 @@ absl::Status AddPolicies(const nlohmann::json& json, const std::string& source,
 absl::StatusOr<std::vector<Reading>> ChoosePolicies(const Lab& lab, const EvalJob& job) {
   std::vector<Reading> readings;
   std::vector<std::string> names;
-  for (const auto& [name, policy] : lab.skip_file.settings.levels) names.push_back(name);
+  for (const SkipLevel& level : lab.skip_file.settings.levels) names.push_back(level.name);
   for (const std::string& text : job.policies.empty() ? names : job.policies) {
-    if (const SkipPolicy* level = lab.skip_file.settings.Find(text)) {
-      readings.push_back({text, Reading::Method::kSkip, *level});
+    if (const SkipLevel* level = lab.skip_file.settings.Find(text)) {
+      readings.push_back({text, Reading::Method::kSkip, level->policy});
       continue;
     }
     std::string source = "--policy", json_text = text;

@@ -5,18 +5,17 @@
 #include <system_error>
 
 #include "absl/strings/str_cat.h"
-#include "engine/answer.h"
 #include "engine/chat_template.h"
+#include "engine/describe_levels.h"
 #include "engine/model_file.h"
 #include "engine/skip/levels.h"
+#include "engine/skip/ready_settings.h"
 #include "engine/skip/skip_file.h"
 #include "engine/status_macros.h"
 #include "engine/tokenizer.h"
 
 namespace skipserve {
 namespace {
-
-constexpr int64_t kLengths[] = {2048, 8192, 32768, 131072};
 
 int64_t FileBytes(const std::string& path) {
   namespace fs = std::filesystem;
@@ -73,19 +72,7 @@ absl::Status ReadSkip(const EngineOptions& options, ModelFacts& facts) {
   const SkipLevels levels(config, settings, facts.proxy, /*enabled=*/true);
   facts.default_level = settings.default_level;
   facts.min_prompt = settings.min_prompt;
-  for (const auto& [name, policy] : levels.settings().levels) {
-    LevelFacts level{name, policy, {}};
-    for (const int64_t length : kLengths) {
-      if (length > config.max_positions) break;
-      SkipRequest request;
-      request.mode = SkipRequest::Mode::kLevel;
-      request.level = name;
-      ASSIGN_OR_RETURN(const ResolvedSkip skip, levels.Resolve(request, length));
-      const Report report = PlanReport(skip, levels, /*by_layer=*/false);
-      level.at.push_back({length, 1 - report.kv_skip_ratio, report.flop_bound});
-    }
-    facts.levels.push_back(std::move(level));
-  }
+  facts.levels = DescribeLevels(levels, config, config.max_positions);
   return absl::OkStatus();
 }
 

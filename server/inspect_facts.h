@@ -1,5 +1,5 @@
 // What a model's files say of it, and what its skip levels would save at several prompt lengths, by
-// arithmetic. Loads no weights and measures nothing.
+// arithmetic, beside what they were measured to cost. Loads no weights and measures nothing.
 #pragma once
 
 #include <cstdint>
@@ -7,23 +7,13 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "engine/engine.h"
 #include "engine/model_config.h"
 #include "engine/open.h"
 #include "engine/skip/plan.h"
 #include "server/openai_error.h"
 
 namespace skipserve {
-
-struct LevelFacts {
-  std::string name;
-  SkipPolicy policy;  // as it acts: without proxies it scores FFN rows by attention
-  struct At {
-    int64_t prompt_tokens = 0;
-    double kv_share = 1;  // of a dense prompt's KV
-    double flop_bound = 1;
-  };
-  std::vector<At> at;
-};
 
 struct ModelFacts {
   std::string path;
@@ -47,7 +37,8 @@ struct ModelFacts {
   ProxyShape proxy;
   std::string default_level;
   int64_t min_prompt = 0;
-  std::vector<LevelFacts> levels;
+  // As they act: without proxies they score FFN rows by attention, and have no figures.
+  std::vector<SkipLevelInfo> levels;
 };
 
 absl::StatusOr<ModelFacts> ReadModelFacts(const EngineOptions& options);

@@ -3,6 +3,8 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "server/inspect_facts.h"
+#include "server/levels_text.h"
+#include "server/openai_models.h"
 #include "server/terminal.h"
 
 namespace skipserve {
@@ -25,27 +27,6 @@ std::string RopeText(const ModelConfig& c) {
                              c.rope_scaling.original_max_positions);
   }
   return theta;
-}
-
-std::string LevelsText(const ModelFacts& f) {
-  if (f.levels.empty()) return "no skip levels\n";
-  std::vector<std::string> head = {"level", "dense layers"};
-  for (const auto& at : f.levels.front().at) {
-    head.push_back(absl::StrCat(FormatCount(at.prompt_tokens), " tokens: KV"));
-    head.push_back("FLOP bound");
-  }
-  Table table(head);
-  for (const LevelFacts& level : f.levels) {
-    const bool is_default = level.name == f.default_level;
-    std::vector<std::string> row = {absl::StrCat(level.name, is_default ? " (default)" : ""),
-                                    absl::StrCat(level.policy.start)};
-    for (const auto& at : level.at) {
-      row.push_back(FormatPercent(at.kv_share));
-      row.push_back(absl::StrFormat("%.2fx", at.flop_bound));
-    }
-    table.AddRow(std::move(row));
-  }
-  return table.ToString(200);
 }
 
 }  // namespace
@@ -78,22 +59,13 @@ std::string FactsText(const ModelFacts& f) {
   line("default skip", f.default_level,
        f.default_level == "off" ? ""
                                 : absl::StrCat(" from ", FormatCount(f.min_prompt), " tokens on"));
-  return absl::StrCat(out, "\n", LevelsText(f));
+  return absl::StrCat(out, "\n", LevelsText(f.levels, f.default_level));
 }
 
 OrderedJson FactsJson(const ModelFacts& f) {
   const ModelConfig& c = f.config;
   OrderedJson levels = OrderedJson::array();
-  for (const LevelFacts& level : f.levels) {
-    OrderedJson at = OrderedJson::array();
-    for (const auto& a : level.at) {
-      at.push_back({{"prompt_tokens", a.prompt_tokens},
-                    {"kv_share", a.kv_share},
-                    {"flop_bound", a.flop_bound}});
-    }
-    levels.push_back(
-        {{"name", level.name}, {"policy", PolicyToJson(level.policy)}, {"at", std::move(at)}});
-  }
+  for (const SkipLevelInfo& level : f.levels) levels.push_back(LevelJson(level));
   return {{"path", f.path},
           {"name", c.name},
           {"architecture", c.architecture},

@@ -49,7 +49,10 @@ byId('question').textContent = data.question || '\u2013';
 byId('answer').textContent = visible(data.answer).trim() + (data.complete ? '' : ' \u2026');
 for (const [value, label] of [
   [number(tokens), 'prompt tokens'],
-  [skip.level, skip.reason ? 'skip level: ' + skip.reason : 'skip level'],
+  [skip.level, 'skip level' + (skip.reason ? ': ' + skip.reason : skip.policy_fingerprint ? ', policy ' + skip.policy_fingerprint : '')],
+  [skip.expected_agreement === undefined ? '\u2013' : percent(skip.expected_agreement),
+   skip.expected_agreement === undefined ? 'agreement with dense: not measured'
+                                         : 'of greedy tokens as dense, expected (KL ' + skip.expected_kl.toFixed(4) + ' nats)'],
   [percent(skip.kv_skip_ratio), 'of token-layers skipped'],
   [skip.flop_bound.toFixed(2) + 'x', 'less work than dense, by FLOPs'],
   [percent(skip.kv_token_layers / skip.token_layers), 'of the KV cached: ' + number(skip.kv_token_layers) + ' token-layers'],

@@ -6,11 +6,24 @@
 
 namespace skipserve {
 
+OrderedJson LevelJson(const SkipLevelInfo& level) {
+  OrderedJson bounds = OrderedJson::array();
+  for (const LevelBound& bound : level.bounds) {
+    bounds.push_back({{"prompt_tokens", bound.prompt_tokens},
+                      {"flop_bound", bound.flop_bound},
+                      {"kv_share", bound.kv_share}});
+  }
+  OrderedJson json = {{"name", level.name},
+                      {"policy", PolicyToJson(level.policy)},
+                      {"policy_fingerprint", level.policy_fingerprint},
+                      {"bounds", std::move(bounds)}};
+  if (level.figures.measured()) json["figures"] = FiguresToJson(level.figures);
+  return json;
+}
+
 OrderedJson ModelJson(const std::string& name, int64_t created, const ModelInfo& info) {
   OrderedJson levels = OrderedJson::array();
-  for (const SkipLevelInfo& level : info.skip_levels) {
-    levels.push_back({{"name", level.name}, {"policy", PolicyToJson(level.policy)}});
-  }
+  for (const SkipLevelInfo& level : info.skip_levels) levels.push_back(LevelJson(level));
   return {{"id", name},
           {"object", "model"},
           {"created", created},

@@ -9,6 +9,11 @@
 
 namespace skipserve {
 
+// {"name", "policy", "policy_fingerprint", "bounds": [...] by arithmetic}, and "figures" where the
+// level was measured.
+OrderedJson LevelJson(const SkipLevelInfo& level);
+
+// The levels are in "skip", from gentle to fast.
 OrderedJson ModelJson(const std::string& name, int64_t created, const ModelInfo& info);
 
 // {"object": "list", "data": [model]}

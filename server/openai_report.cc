@@ -25,6 +25,11 @@ OrderedJson UsageJson(absl::Span<const Report> reports, int per_prompt) {
 OrderedJson SkipJson(const Report& report) {
   OrderedJson json = {{"level", report.skip_level}};
   if (!report.skip_reason.empty()) json["reason"] = report.skip_reason;
+  if (!report.policy_fingerprint.empty()) json["policy_fingerprint"] = report.policy_fingerprint;
+  if (report.expected_kl.has_value()) json["expected_kl"] = *report.expected_kl;
+  if (report.expected_agreement.has_value()) {
+    json["expected_agreement"] = *report.expected_agreement;
+  }
   json["skip_ratio"] = report.skip_ratio;
   json["attention_skip_ratio"] = report.attention_skip_ratio;
   json["ffn_skip_ratio"] = report.ffn_skip_ratio;

@@ -12,7 +12,8 @@ namespace skipserve {
 // answers it got.
 OrderedJson UsageJson(absl::Span<const Report> reports, int per_prompt);
 
-// Level, reason, ratios (0 is dense), and by layer what was asked for.
+// Level, reason, policy, what it is expected to lose, ratios (0 is dense), and by layer what was
+// asked for. What is not known is left out.
 OrderedJson SkipJson(const Report& report);
 
 // Seconds.

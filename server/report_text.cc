@@ -1,6 +1,7 @@
 #include "server/report_text.h"
 
 #include <functional>
+#include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -17,12 +18,27 @@ struct Line {
 
 std::string RateText(double rate) { return rate > 0 ? FormatRate(rate) : "-"; }
 
+std::string TextOr(const std::string& text, const char* otherwise) {
+  return text.empty() ? otherwise : text;
+}
+
+// "not measured" stands for a level; nobody could have measured a policy made for one request.
+std::string ExpectedText(const Report& r, const std::optional<double>& value,
+                         std::string (*format)(double)) {
+  if (value.has_value()) return format(*value);
+  return r.skip_level == "custom" ? "-" : "not measured";
+}
+
 // The one list of what is told, used for one run and for several.
 const std::vector<Line>& Lines() {
   static const auto* const lines = new std::vector<Line>{
       {"prompt tokens", [](const Report& r) { return FormatCount(r.prompt_tokens); }},
       {"  from the cache", [](const Report& r) { return FormatCount(r.cached_tokens); }},
       {"skip level", LevelText},
+      {"  policy", [](const Report& r) { return TextOr(r.policy_fingerprint, "-"); }},
+      {"  expected KL", [](const Report& r) { return ExpectedText(r, r.expected_kl, FormatKl); }},
+      {"  expected agreement",
+       [](const Report& r) { return ExpectedText(r, r.expected_agreement, FormatPercent); }},
       {"token-layers skipped",
        [](const Report& r) {
          return FormatPercent(r.attention_skip_ratio / 2 + r.ffn_skip_ratio / 2);

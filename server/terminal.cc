@@ -79,6 +79,8 @@ std::string FormatElapsed(absl::Duration duration) {
 
 std::string FormatPercent(double share) { return absl::StrFormat("%.1f %%", share * 100); }
 
+std::string FormatKl(double nats) { return absl::StrFormat("%.4f nats", nats); }
+
 std::string FormatRate(double per_second) {
   if (per_second >= 999.5) return FormatCount(std::llround(per_second));
   return absl::StrFormat(per_second >= 99.95   ? "%.0f"

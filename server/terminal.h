@@ -15,6 +15,7 @@ namespace skipserve {
 std::string FormatCount(int64_t count);              // 12,345
 std::string FormatElapsed(absl::Duration duration);  // 83.1 ms, 4.52 s, 2 min 5 s
 std::string FormatPercent(double share);             // 0.526 -> 52.6 %
+std::string FormatKl(double nats);                   // 0.0123 nats
 std::string FormatRate(double per_second);           // three digits that matter: 4.21, 38.4, 1,568
 
 // Columns on a terminal, in characters; 100 where there is none to ask.

@@ -14,6 +14,7 @@ add_room(server_tools
     ${CMAKE_CURRENT_LIST_DIR}/inspect_page_script.cc
     ${CMAKE_CURRENT_LIST_DIR}/inspect_page_style.cc
     ${CMAKE_CURRENT_LIST_DIR}/interrupt.cc
+    ${CMAKE_CURRENT_LIST_DIR}/levels_text.cc
     ${CMAKE_CURRENT_LIST_DIR}/report_text.cc
     ${CMAKE_CURRENT_LIST_DIR}/run_request.cc
     ${CMAKE_CURRENT_LIST_DIR}/terminal.cc

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "engine/decoder.h"
 #include "engine/machine.h"
+#include "engine/skip/ready_settings.h"
 #include "engine/status_macros.h"
 #include "engine/tokenizer.h"
 

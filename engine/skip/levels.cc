@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "engine/skip/policy_fingerprint.h"
 #include "engine/status_macros.h"
 
 namespace skipserve {
@@ -13,8 +14,10 @@ SkipLevels::SkipLevels(const ModelConfig& config, SkipSettings settings, ProxySh
                        bool enabled)
     : config_(config), settings_(std::move(settings)), proxy_(proxy), enabled_(enabled) {
   if (proxy_.rank > 0) return;
-  for (auto& [name, policy] : settings_.levels) {
-    if (policy.ffn_score == FfnScore::kProduct) policy.ffn_score = FfnScore::kAttention;
+  for (SkipLevel& level : settings_.levels) {
+    if (level.policy.ffn_score != FfnScore::kProduct) continue;
+    level.policy.ffn_score = FfnScore::kAttention;
+    level.figures = {};
   }
 }
 
@@ -25,9 +28,9 @@ ResolvedSkip SkipLevels::Dense(int64_t prompt_tokens, std::string reason) const 
 absl::StatusOr<SkipPolicy> SkipLevels::PolicyOf(const SkipRequest& request,
                                                 const std::string& level) const {
   if (request.mode != SkipRequest::Mode::kPolicy) {
-    if (const SkipPolicy* found = settings_.Find(level)) return *found;
+    if (const SkipLevel* found = settings_.Find(level)) return found->policy;
     std::vector<std::string> names = {"off"};
-    for (const auto& [name, unused] : settings_.levels) names.push_back(name);
+    for (const SkipLevel& known : settings_.levels) names.push_back(known.name);
     return absl::InvalidArgumentError(absl::StrCat(
         "unknown skip level \"", level, "\"; this model has ", absl::StrJoin(names, ", ")));
   }
@@ -60,7 +63,13 @@ absl::StatusOr<ResolvedSkip> SkipLevels::Resolve(const SkipRequest& request,
   }
   SkipPlan plan = MakePlan(policy, config_, prompt_tokens);
   if (plan.dense()) return Dense(prompt_tokens, "the prompt is within every layer's budget");
-  return ResolvedSkip{std::move(policy), std::move(plan), std::move(level), ""};
+  ResolvedSkip skip{std::move(policy), std::move(plan), std::move(level), ""};
+  skip.policy_fingerprint = PolicyFingerprint(skip.policy);
+  if (request.mode != Mode::kPolicy) {
+    const LengthFigures* near = settings_.Find(skip.level)->figures.Near(prompt_tokens);
+    if (near != nullptr) skip.expected = *near;
+  }
+  return skip;
 }
 
 }  // namespace skipserve

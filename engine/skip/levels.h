@@ -1,27 +1,31 @@
 // From what a request asks of skipping to the plan it runs with. Immutable and thread-safe.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "absl/status/statusor.h"
 #include "engine/model_config.h"
 #include "engine/request.h"
 #include "engine/skip/plan.h"
-#include "engine/skip/ready_settings.h"
+#include "engine/skip/skip_settings.h"
 
 namespace skipserve {
 
 struct ResolvedSkip {
   SkipPolicy policy;  // meaningless where the plan is dense
   SkipPlan plan;
-  std::string level;   // "off", a level's name, or "custom"
-  std::string reason;  // why it is dense although skipping was asked for
+  std::string level;                           // "off", a level's name, or "custom"
+  std::string reason;                          // why it is dense although skipping was asked for
+  std::string policy_fingerprint = "";         // of `policy`; empty where the plan is dense
+  std::optional<LengthFigures> expected = {};  // the level's, near the prompt's length
 };
 
 class SkipLevels {
  public:
   // `proxy`: the model's FFN proxies; zeros where there are none, and then levels that score by
-  // product score by attention instead. `enabled` false: everything is dense.
+  // product score by attention instead, and lose the figures of what they were. `enabled` false:
+  // everything is dense.
   SkipLevels(const ModelConfig& config, SkipSettings settings, ProxyShape proxy, bool enabled);
 
   // INVALID_ARGUMENT for an unknown level (the message lists them) or a policy the model cannot

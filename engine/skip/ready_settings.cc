@@ -4,6 +4,9 @@
 #include <array>
 #include <cmath>
 #include <initializer_list>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/string_view.h"
@@ -58,6 +61,14 @@ Model Recognise(const ModelConfig& c) {
   return Model::kOther;
 }
 
+// A level and what it was measured to cost, a line for each prompt length in the order of
+// LengthFigures: {prompt_tokens, cases, flop_bound, kl, agreement, facts_found, facts_asked}.
+// They hold for this policy and no other.
+SkipLevel Level(const char* name, SkipPolicy policy, std::vector<LengthFigures> lengths = {},
+                std::vector<std::string> weak_tasks = {}, const char* measured_on = "") {
+  return {name, std::move(policy), {std::move(lengths), std::move(weak_tasks), measured_on}};
+}
+
 // The paper's settings: keeps are budgets less the cut. The window, its reductions and the pooling
 // are the paper's too (the last query alone, mean over heads, no pooling).
 SkipSettings PaperSettings(int32_t start, std::vector<int32_t> stage_ends,
@@ -75,7 +86,7 @@ SkipSettings PaperSettings(int32_t start, std::vector<int32_t> stage_ends,
   p.head_reduce = Reduce::kMean;
   p.pool = 1;
   p.ffn_score = FfnScore::kProduct;
-  return {.default_level = "paper", .min_prompt = 4096, .levels = {{"paper", p}}};
+  return {.default_level = "paper", .min_prompt = 4096, .levels = {Level("paper", p)}};
 }
 
 // What our measurements favour: a window of queries, the maximum over window and heads, pooling
@@ -93,13 +104,6 @@ SkipPolicy Measured(int32_t start, int32_t layers, double first, double last, in
 }
 
 }  // namespace
-
-const SkipPolicy* SkipSettings::Find(const std::string& name) const {
-  for (const auto& [level, policy] : levels) {
-    if (level == name) return &policy;
-  }
-  return nullptr;
-}
 
 SkipPolicy LayeredPolicy(int32_t start, int32_t layers, double first, double last) {
   SkipPolicy p;
@@ -119,8 +123,8 @@ SkipSettings CautiousSettings(int32_t layers) {
   const auto at = [layers](double part) {
     return static_cast<int32_t>(std::lround(part * layers));
   };
-  s.levels = {{"cautious", Measured(at(0.6), layers, 0.5, 0.1, 32)},
-              {"moderate", Measured(at(0.5), layers, 0.45, 0.1, 32)}};
+  s.levels = {Level("cautious", Measured(at(0.6), layers, 0.5, 0.1, 32)),
+              Level("moderate", Measured(at(0.5), layers, 0.45, 0.1, 32))};
   return s;
 }
 
@@ -138,9 +142,9 @@ SkipSettings ReadySettings(const ModelConfig& config) {
       // none.
       return {.default_level = "gentle",
               .min_prompt = 1024,
-              .levels = {{"gentle", Measured(18, config.layers, 0.5, 0.1, 32)},
-                         {"balanced", Measured(12, config.layers, 0.35, 0.06, 16)},
-                         {"fast", Measured(6, config.layers, 0.8, 0.05, 16)}}};
+              .levels = {Level("gentle", Measured(18, config.layers, 0.5, 0.1, 32)),
+                         Level("balanced", Measured(12, config.layers, 0.35, 0.06, 16)),
+                         Level("fast", Measured(6, config.layers, 0.8, 0.05, 16))}};
     case Model::kOther:
       break;
   }

@@ -3,25 +3,13 @@
 #pragma once
 
 #include <cstdint>
-#include <string>
-#include <utility>
-#include <vector>
 
 #include "engine/model_config.h"
 #include "engine/skip/plan.h"
 #include "engine/skip/policy.h"
+#include "engine/skip/skip_settings.h"
 
 namespace skipserve {
-
-struct SkipSettings {
-  std::string default_level = "off";  // "off", or the name of a level
-  int64_t min_prompt = 0;             // tokens; shorter prompts run dense in mode auto
-  std::vector<std::pair<std::string, SkipPolicy>> levels;
-
-  // Null where there is no such level.
-  const SkipPolicy* Find(const std::string& name) const;
-  bool operator==(const SkipSettings&) const = default;
-};
 
 // The paper's three models have its settings as the level "paper", SmolLM2-135M has our measured
 // "gentle", "balanced" (default) and "fast". Chosen by architecture, shape, context length and

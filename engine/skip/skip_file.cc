@@ -36,6 +36,7 @@ constexpr absl::string_view kMagic("SKIPSRV\n", 8);
 constexpr size_t kPrefixBytes = 16;    // magic, version, header length
 constexpr size_t kChecksumBytes = 64;  // hex digits
 constexpr uint32_t kMaxHeaderBytes = 4 << 20;
+constexpr size_t kMaxNameBytes = 64;
 constexpr int64_t kMaxShape = 65536;
 
 // The proxy's matrices in the file's order, with their sizes.
@@ -57,18 +58,25 @@ uint32_t LoadU32(absl::string_view bytes) {
 
 std::string Shown(absl::string_view text) { return absl::CHexEscape(text.substr(0, 80)); }
 
+absl::Status AtLevel(absl::string_view name, const absl::Status& status) {
+  return absl::InvalidArgumentError(
+      absl::StrCat("level \"", Shown(name), "\": ", status.message()));
+}
+
 absl::Status CheckSettings(const SkipSettings& settings, int32_t layers) {
   std::set<absl::string_view> names;
-  for (const auto& [name, policy] : settings.levels) {
+  for (const auto& [name, policy, figures] : settings.levels) {
+    if (name.size() > kMaxNameBytes) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "the level name \"", Shown(name), "...\" is longer than ", kMaxNameBytes, " bytes"));
+    }
     if (name.empty() || name == "off" || !names.insert(name).second) {
       return absl::InvalidArgumentError(
           absl::StrCat("the level name \"", Shown(name), "\" is empty, reserved or there twice"));
     }
-    const absl::Status status = ValidatePolicy(policy, layers);
-    if (!status.ok()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("level \"", Shown(name), "\": ", status.message()));
-    }
+    absl::Status status = ValidatePolicy(policy, layers);
+    if (status.ok()) status = ValidateFigures(figures);
+    if (!status.ok()) return AtLevel(name, status);
   }
   if (settings.default_level != "off" && !names.count(settings.default_level)) {
     return absl::InvalidArgumentError(absl::StrCat(
@@ -80,8 +88,9 @@ absl::Status CheckSettings(const SkipSettings& settings, int32_t layers) {
 
 Json HeaderToJson(const SkipFile& file) {
   Json levels = Json::array();
-  for (const auto& [name, policy] : file.settings.levels) {
-    levels.push_back({{"name", name}, {"policy", PolicyToJson(policy)}});
+  for (const auto& [name, policy, figures] : file.settings.levels) {
+    Json& level = levels.emplace_back(Json{{"name", name}, {"policy", PolicyToJson(policy)}});
+    if (figures.measured()) level["figures"] = FiguresToJson(figures);
   }
   Json header = {{"fingerprint", file.fingerprint},
                  {"layers", file.layers},
@@ -131,9 +140,14 @@ absl::StatusOr<SkipSettings> SettingsFromJson(const Json& header) {
     if (!level.is_object() || !level.contains("policy")) {
       return absl::InvalidArgumentError("a level has no policy");
     }
-    ASSIGN_OR_RETURN(std::string name, String(level, "name"));
-    ASSIGN_OR_RETURN(SkipPolicy policy, PolicyFromJson(level.at("policy")));
-    settings.levels.emplace_back(std::move(name), std::move(policy));
+    SkipLevel& read = settings.levels.emplace_back();
+    ASSIGN_OR_RETURN(read.name, String(level, "name"));
+    ASSIGN_OR_RETURN(read.policy, PolicyFromJson(level.at("policy")));
+    const auto figures = level.find("figures");
+    if (figures == level.end()) continue;  // not measured
+    absl::StatusOr<LevelFigures> measured = FiguresFromJson(*figures);
+    if (!measured.ok()) return AtLevel(read.name, measured.status());
+    read.figures = *std::move(measured);
   }
   return settings;
 }

@@ -1,6 +1,6 @@
-// The file that `skipserve calibrate` writes beside a model: its skip levels and the FFN proxies of
-// its layers, tied to that very model. Reading trusts nothing in the file. Functions without state;
-// any thread.
+// The file that `skipserve calibrate` writes beside a model: its skip levels with what they were
+// measured to cost, and the FFN proxies of its layers, tied to that very model. Reading trusts
+// nothing in the file. Functions without state; any thread.
 //
 // Layout, little-endian: 8 bytes of magic, uint32 version, uint32 length of the header, the header
 // (JSON), then for every layer gate_a, gate_b, up_a, up_b and gram as float32, then the SHA-256 of
@@ -15,7 +15,7 @@
 #include "absl/status/statusor.h"
 #include "engine/model_config.h"
 #include "engine/skip/proxy.h"
-#include "engine/skip/ready_settings.h"
+#include "engine/skip/skip_settings.h"
 
 namespace skipserve {
 
@@ -30,7 +30,7 @@ struct SkipFile {
   bool operator==(const SkipFile&) const = default;
 };
 
-inline constexpr uint32_t kSkipFileVersion = 1;
+inline constexpr uint32_t kSkipFileVersion = 2;
 
 // MODEL.gguf -> MODEL.gguf.skip; a folder -> FOLDER/skipserve.skip.
 std::string SkipFilePath(const std::string& model_path);

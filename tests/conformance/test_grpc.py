@@ -79,6 +79,26 @@ class GrpcConformance(unittest.TestCase):
         self.assertEqual(len(self.info.fingerprint), 64)
         self.assertTrue(self.info.served_name)
 
+    def test_levels_say_what_they_save_and_cost(self):
+        for level in self.info.skip_levels:
+            self.assertRegex(level.policy_fingerprint, "^[0-9a-f]{16}$")
+            self.assertGreater(len(level.policy.stage_ends), 0)
+            lengths = [bound.prompt_tokens for bound in level.bounds]
+            self.assertEqual(lengths, sorted(set(lengths)))
+            self.assertEqual(lengths[-1], self.info.max_context)
+            self.assertGreaterEqual(level.bounds[-1].flop_bound, 1)
+            self.assertEqual(level.HasField("figures"), len(level.figures.lengths) > 0)
+        self.assertEqual(len({level.policy_fingerprint for level in self.info.skip_levels}), len(self.info.skip_levels))
+
+    def test_a_level_is_reported_by_the_fingerprint_that_the_model_info_has(self):
+        for level in self.info.skip_levels[:1]:
+            request = pb.GenerateRequest(text="word " * 200, stop=pb.StopRules(max_tokens=1),
+                                         skip=pb.Skip(level=level.name))
+            skip = self.generate(request)[-1].finish.skip
+            self.assertEqual((skip.level, skip.policy_fingerprint), (level.name, level.policy_fingerprint))
+            self.assertEqual(skip.HasField("expected_kl"), level.HasField("figures"))
+            self.assertEqual(skip.HasField("expected_agreement"), level.HasField("figures"))
+
     def test_health_and_reflection(self):
         health = health_pb2_grpc.HealthStub(self.channel)
         for service in ("", "skipserve.v1.SkipServe"):
@@ -160,6 +180,9 @@ class GrpcConformance(unittest.TestCase):
         finish = self.generate(request)[-1].finish
         self.assertEqual(finish.skip.level, "off")
         self.assertEqual(finish.skip.skip_ratio, 0)
+        self.assertEqual(finish.skip.policy_fingerprint, "")
+        self.assertTrue(finish.skip.HasField("expected_kl") and finish.skip.HasField("expected_agreement"))
+        self.assertEqual((finish.skip.expected_kl, finish.skip.expected_agreement), (0, 1))
         self.assertEqual(len(finish.skip.layers), self.info.layers)
         for layer in finish.skip.layers:
             self.assertEqual(layer.kv, finish.usage.prompt_tokens)
@@ -174,6 +197,8 @@ class GrpcConformance(unittest.TestCase):
         self.assertEqual(finish.skip.level, "custom")
         self.assertGreater(finish.skip.skip_ratio, 0)
         self.assertGreater(finish.skip.flop_bound, 1)
+        self.assertRegex(finish.skip.policy_fingerprint, "^[0-9a-f]{16}$")
+        self.assertFalse(finish.skip.HasField("expected_kl") or finish.skip.HasField("expected_agreement"))
         prompt = finish.usage.prompt_tokens
         self.assertEqual(finish.skip.layers[start - 1].attention if start else prompt, prompt)
         self.assertLess(finish.skip.layers[start].attention, prompt)

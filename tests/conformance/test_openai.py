@@ -1,6 +1,7 @@
 """The openai client, unmodified, against the real server."""
 
 import math
+import re
 
 import openai
 import pytest
@@ -46,7 +47,16 @@ def test_models(client):
     model = client.models.retrieve(models[0].id)
     assert model == models[0]
     assert model.max_model_len > 0
-    assert "levels" in model.skip
+    bounds = {}
+    for level in model.skip["levels"]:
+        assert re.fullmatch("[0-9a-f]{16}", level["policy_fingerprint"]) and level["policy"]["stage_ends"]
+        lengths = [bound["prompt_tokens"] for bound in level["bounds"]]
+        assert lengths == sorted(set(lengths)) and lengths[-1] == model.max_model_len
+        bounds[level["name"]] = level["bounds"][-1]["flop_bound"]
+        for figures in level.get("figures", {"lengths": []})["lengths"]:
+            assert figures["cases"] > 0 and figures["kl"] >= 0 and 0 <= figures["agreement"] <= 1
+            assert 0 <= figures["facts_found"] <= figures["facts_asked"]
+    assert list(bounds.values()) == sorted(bounds.values()), "levels go from gentle to fast"
     assert chat(client, model=model.id).model == model.id
 
 
@@ -151,6 +161,8 @@ def test_prompts_in_all_shapes(client):
 def test_skip_extension(client):
     off = chat(client, extra_body={"skip": "off"})
     assert off.skip["level"] == "off" and off.skip["skip_ratio"] == 0
+    assert off.skip["expected_kl"] == 0 and off.skip["expected_agreement"] == 1
+    assert "policy_fingerprint" not in off.skip
     policy = {"start": 1, "stage_ends": [2], "budgets": [0.5], "keeps": [0.5],
               "ffn_score": "attention"}  # needs no proxies of the model
     report = {"layers": True, "rows": True}
@@ -159,6 +171,8 @@ def test_skip_extension(client):
     if not answer.skip.get("reason"):  # a server may have skipping switched off
         assert answer.skip["level"] == "custom" and answer.skip["skip_ratio"] > 0
         assert answer.skip["flop_bound"] > 1
+        assert len(answer.skip["policy_fingerprint"]) == 16
+        assert "expected_kl" not in answer.skip and "expected_agreement" not in answer.skip
         layers = answer.skip["layers"]
         assert layers[0]["attention"] == answer.usage.prompt_tokens
         assert layers[1]["attention"] < answer.usage.prompt_tokens

@@ -6,6 +6,7 @@
 #include <thread>
 #include <vector>
 
+#include "engine/skip/policy_fingerprint.h"
 #include "tests/support/engine_caller.h"
 
 namespace skipserve::testing {
@@ -94,6 +95,9 @@ TEST_F(LlmEngineTest, SkipOffEqualsAnEngineWithoutSkipping) {
   EXPECT_EQ(b->finish_.report.skip_level, "off");
   EXPECT_NE(b->finish_.report.skip_reason, "");
   EXPECT_EQ(b->finish_.report.skip_ratio, 0);
+  EXPECT_EQ(b->finish_.report.policy_fingerprint, "");
+  EXPECT_EQ(b->finish_.report.expected_kl, 0.0);
+  EXPECT_EQ(b->finish_.report.expected_agreement, 1.0);
 }
 
 TEST_F(LlmEngineTest, ReportsWhatWasSkipped) {
@@ -107,6 +111,9 @@ TEST_F(LlmEngineTest, ReportsWhatWasSkipped) {
   EXPECT_EQ(report.prompt_tokens, 200);
   EXPECT_EQ(report.completion_tokens, 12);
   EXPECT_EQ(report.skip_level, "custom");
+  EXPECT_EQ(report.policy_fingerprint, PolicyFingerprint(request.skip.policy));
+  EXPECT_EQ(report.expected_kl, std::nullopt);
+  EXPECT_EQ(report.expected_agreement, std::nullopt);
   EXPECT_EQ(report.kv_token_layers, 2 * 200 + 100 + 80 + 60 + 40);
   EXPECT_DOUBLE_EQ(report.kv_skip_ratio, 1 - 680.0 / 1200);
   EXPECT_GT(report.flop_bound, 1);

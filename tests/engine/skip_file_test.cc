@@ -12,8 +12,10 @@
 #include <limits>
 #include <random>
 #include <string>
+#include <tuple>
 
 #include "engine/sha256.h"
+#include "engine/skip/ready_settings.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -41,7 +43,13 @@ SkipFile Example() {
   file.width = 10;
   file.ffn_width = 16;
   SkipPolicy p = LayeredPolicy(1, 3, 0.4, 0.1);
-  file.settings = {.default_level = "some", .min_prompt = 100, .levels = {{"some", p}}};
+  SkipLevel measured = {"some", p};
+  measured.figures = {{{2048, 24, 1.5, 0.0125, 0.96, 14, 15}, {8000, 12, 1.6, 0.1, 0.5, 4, 11}},
+                      {"counting"},
+                      "licences"};
+  file.settings = {.default_level = "some",
+                   .min_prompt = 100,
+                   .levels = {measured, {"unmeasured", LayeredPolicy(0, 3, 0.3, 0.1)}}};
   std::mt19937 rng(1);
   std::normal_distribution<float> normal;
   for (int i = 0; i < 3; ++i) {
@@ -148,11 +156,16 @@ TEST_F(SkipFileTest, AnotherModelsFileIsRefusedByBothFingerprints) {
 TEST_F(SkipFileTest, AnotherVersionIsRefused) {
   ASSERT_TRUE(WriteSkipFile(path_, Example()).ok());
   std::string bytes = Bytes();
-  bytes[8] = 2;
-  Put(bytes);
-  const auto read = Read();
-  EXPECT_EQ(read.status().code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_THAT(std::string(read.status().message()), HasSubstr("version 2"));
+  for (const char version : {1, 3}) {  // 1 had no figures
+    bytes[8] = version;
+    Put(bytes);
+    const auto read = Read();
+    EXPECT_EQ(read.status().code(), absl::StatusCode::kFailedPrecondition);
+    EXPECT_THAT(std::string(read.status().message()),
+                AllOf(HasSubstr("it has version " + std::to_string(version) +
+                                " and this program reads version 2"),
+                      HasSubstr("skipserve calibrate m.gguf")));
+  }
 }
 
 TEST_F(SkipFileTest, EveryTruncationIsRefused) {
@@ -222,6 +235,32 @@ TEST_F(SkipFileTest, AWrongHeaderUnderARightChecksumIsRefused) {
     EXPECT_FALSE(read.ok()) << to;
     EXPECT_THAT(std::string(read.status().message()), HasSubstr(path_));
   }
+  // Wrong figures are named by level and field.
+  const std::tuple<const char*, const char*, const char*> figures[] = {
+      {"\"cases\": 24", "\"cases\": -24", "lengths[0].cases"},
+      {"\"cases\": 24", "\"cases\": 2.4", "lengths[0].cases"},
+      {"\"cases\": 24", "\"caess\": 24", "lengths[0].cases"},
+      {"\"kl\": 0.0125", "\"kl\": null", "lengths[0].kl"},
+      {"\"kl\": 0.0125", "\"kl\": -1", "lengths[0].kl"},
+      {"\"kl\": 0.0125", "\"lk\": 1, \"kl\": 1", "lengths[0].lk"},
+      {"\"agreement\": 0.96", "\"agreement\": 1.5", "lengths[0].agreement"},
+      {"\"facts_found\": 14", "\"facts_found\": 16", "lengths[0].facts_found"},
+      {"\"prompt_tokens\": 8000", "\"prompt_tokens\": 2048", "lengths[1].prompt_tokens"},
+      {"\"counting\"", "[]", "weak_tasks[0]"},
+      {"\"measured_on\"", "\"measured_in\"", "measured_on"},
+      {"\"lengths\"", "\"engths\"", "lengths"},
+  };
+  for (const auto& [from, to, field] : figures) {
+    std::string edited = header;
+    const size_t at = edited.find(from);
+    ASSERT_NE(at, std::string::npos) << from;
+    edited.replace(at, std::strlen(from), to);
+    PutHeader(bytes, edited, body);
+    const auto read = Read();
+    EXPECT_EQ(read.status().code(), absl::StatusCode::kInvalidArgument) << to;
+    EXPECT_THAT(std::string(read.status().message()),
+                AllOf(HasSubstr("level \"some\""), HasSubstr(field)));
+  }
   const float nan = std::nanf("");
   std::string not_finite = body;
   std::memcpy(&not_finite[40], &nan, sizeof(nan));
@@ -250,9 +289,13 @@ TEST_F(SkipFileTest, WhatContradictsItselfIsNotWritten) {
   expect_refused([](SkipFile& f) { f.proxies[2].rank = 3; });
   expect_refused([](SkipFile& f) { f.proxies[2].up_b[5] = std::nanf(""); });
   expect_refused([](SkipFile& f) { f.settings.default_level = "other"; });
-  expect_refused([](SkipFile& f) { f.settings.levels[0].first = ""; });
+  expect_refused([](SkipFile& f) { f.settings.levels[0].name = ""; });
   expect_refused([](SkipFile& f) { f.settings.levels.push_back(f.settings.levels[0]); });
-  expect_refused([](SkipFile& f) { f.settings.levels[0].second.pool = 2; });
+  expect_refused([](SkipFile& f) { f.settings.levels[0].policy.pool = 2; });
+  expect_refused([](SkipFile& f) { f.settings.levels[0].name = std::string(65, 'x'); });
+  expect_refused([](SkipFile& f) { f.settings.levels[0].figures.lengths[0].kl = std::nanf(""); });
+  expect_refused([](SkipFile& f) { f.settings.levels[0].figures.lengths.clear(); });
+  expect_refused([](SkipFile& f) { f.settings.levels[1].figures.weak_tasks = {"summaries"}; });
 }
 
 TEST_F(SkipFileTest, AFailedWriteLeavesTheOldFile) {

@@ -1,6 +1,10 @@
 // From what a request asks of skipping to the plan it gets: every mode, with skipping switched on
 // and off, and whatever the default level is.
+#include "engine/answer.h"
+#include "engine/describe_levels.h"
 #include "engine/skip/levels.h"
+#include "engine/skip/policy_fingerprint.h"
+#include "engine/skip/ready_settings.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -25,6 +29,14 @@ SkipSettings Settings(const std::string& default_level) {
   SkipPolicy policy = LayeredPolicy(5, 10, 0.5, 0.1);
   policy.ffn_score = FfnScore::kProduct;
   return {.default_level = default_level, .min_prompt = 1000, .levels = {{"half", policy}}};
+}
+
+// "half" as somebody measured it, before a gentler level that nobody did.
+SkipSettings MeasuredSettings() {
+  SkipSettings settings = Settings("half");
+  settings.levels[0].figures.lengths = {{1000, 9, 2, 0.5, 0.75, 3, 4}, {4000, 9, 2, 1, 0.5, 2, 4}};
+  settings.levels.push_back({"unmeasured", LayeredPolicy(8, 10, 0.5, 0.4)});
+  return settings;
 }
 
 SkipLevels Levels(const std::string& default_level, bool enabled, ProxyShape proxy = {8, 4}) {
@@ -106,6 +118,82 @@ TEST(SkipLevelsTest, WithoutProxiesLevelsScoreByAttentionAndPoliciesByProductAre
   SkipRequest product = Ask(Mode::kPolicy);
   product.policy.ffn_score = FfnScore::kProduct;
   EXPECT_THAT(levels.Resolve(product, 2000).status().message(), HasSubstr("calibrate"));
+}
+
+TEST(SkipLevelsTest, AReportSaysWhichPolicyActedAndWhatItIsExpectedToLose) {
+  SkipSettings settings = MeasuredSettings();
+  settings.levels.push_back(settings.levels[0]);
+  settings.levels.back().name = "custom";  // a caller's own policy must not be taken for it
+  const SkipLevels levels(Config(), settings, {8, 4}, true);
+  const auto report = [&](const SkipRequest& request, int64_t prompt_tokens) {
+    const absl::StatusOr<ResolvedSkip> skip = levels.Resolve(request, prompt_tokens);
+    EXPECT_TRUE(skip.ok()) << skip.status();
+    return PlanReport(*skip, levels, false);
+  };
+  const std::string half = PolicyFingerprint(levels.settings().Find("half")->policy);
+  for (const SkipRequest& request : {Ask(Mode::kAuto), Ask(Mode::kLevel, "half")}) {
+    EXPECT_EQ(report(request, 1500).policy_fingerprint, half);
+    EXPECT_EQ(report(request, 1500).expected_kl, 0.5);
+    EXPECT_EQ(report(request, 1500).expected_agreement, 0.75);
+    EXPECT_EQ(report(request, 9000).expected_kl, 1.0) << "the figures near the prompt's length";
+    EXPECT_EQ(report(request, 9000).expected_agreement, 0.5);
+  }
+  const Report unmeasured = report(Ask(Mode::kLevel, "unmeasured"), 2000);
+  EXPECT_EQ(unmeasured.policy_fingerprint,
+            PolicyFingerprint(levels.settings().Find("unmeasured")->policy));
+  EXPECT_EQ(unmeasured.expected_kl, std::nullopt);
+  EXPECT_EQ(unmeasured.expected_agreement, std::nullopt);
+  // Also a caller's policy that happens to be a level's: nobody said it is one.
+  SkipRequest own = Ask(Mode::kPolicy);
+  own.policy = levels.settings().Find("half")->policy;
+  EXPECT_EQ(report(own, 2000).policy_fingerprint, half);
+  EXPECT_EQ(report(own, 2000).expected_kl, std::nullopt);
+  EXPECT_EQ(report(own, 2000).expected_agreement, std::nullopt);
+  for (const SkipRequest& dense : {Ask(Mode::kOff), Ask(Mode::kAuto)}) {  // too short for auto
+    EXPECT_EQ(report(dense, 999).policy_fingerprint, "");
+    EXPECT_EQ(report(dense, 999).expected_kl, 0.0);
+    EXPECT_EQ(report(dense, 999).expected_agreement, 1.0);
+  }
+}
+
+TEST(SkipLevelsTest, FiguresOfALevelThatActsOtherwiseAreDropped) {
+  const SkipLevels without(Config(), MeasuredSettings(), {}, true);
+  EXPECT_FALSE(without.settings().Find("half")->figures.measured());
+  EXPECT_EQ(without.Resolve(Ask(Mode::kAuto), 2000)->expected, std::nullopt);
+  SkipSettings by_attention = MeasuredSettings();
+  by_attention.levels[0].policy.ffn_score = FfnScore::kAttention;
+  const SkipLevels same(Config(), by_attention, {}, true);
+  EXPECT_EQ(same.settings(), [&] {
+    by_attention.levels[1].policy.ffn_score = FfnScore::kAttention;
+    return by_attention;
+  }()) << "what acts as it was measured keeps its figures";
+}
+
+TEST(DescribeLevelsTest, BoundsComeFromArithmeticUpToTheContext) {
+  for (const bool enabled : {true, false}) {
+    const SkipLevels levels(Config(), MeasuredSettings(), {8, 4}, enabled);
+    const std::vector<SkipLevelInfo> infos = DescribeLevels(levels, Config(), 5000);
+    ASSERT_EQ(infos.size(), 2u);
+    EXPECT_EQ(infos[0].name, "half");
+    EXPECT_EQ(infos[1].name, "unmeasured");
+    EXPECT_EQ(infos[0].policy, levels.settings().levels[0].policy);
+    EXPECT_EQ(infos[0].policy_fingerprint, PolicyFingerprint(infos[0].policy));
+    EXPECT_EQ(infos[0].figures, levels.settings().levels[0].figures);
+    EXPECT_FALSE(infos[1].figures.measured());
+    std::vector<int64_t> lengths;
+    for (const LevelBound& bound : infos[0].bounds) lengths.push_back(bound.prompt_tokens);
+    EXPECT_THAT(lengths, testing::ElementsAre(1024, 2048, 4096, 5000));
+  }
+  const SkipLevels levels(Config(), MeasuredSettings(), {8, 4}, true);
+  const LevelBound at = DescribeLevels(levels, Config(), 8192)[0].bounds[1];
+  const Report report =
+      PlanReport(*levels.Resolve(Ask(Mode::kLevel, "half"), 2048), levels, /*by_layer=*/false);
+  EXPECT_GT(at.flop_bound, 1);
+  EXPECT_EQ(at.flop_bound, report.flop_bound);
+  EXPECT_EQ(at.kv_share, 1 - report.kv_skip_ratio);
+  EXPECT_EQ(DescribeLevels(levels, Config(), 8192)[0].bounds.size(), 4u) << "8,192 once";
+  EXPECT_EQ(DescribeLevels(levels, Config(), 500)[0].bounds.size(), 1u);
+  EXPECT_EQ(DescribeLevels(levels, Config(), 1)[0].bounds[0].flop_bound, 1) << "dense";
 }
 
 }  // namespace

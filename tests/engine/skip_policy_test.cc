@@ -199,9 +199,11 @@ ModelConfig Config(const char* architecture, const char* name, int layers, int w
 
 void ExpectSound(const ModelConfig& config) {
   const SkipSettings s = ReadySettings(config);
-  for (const auto& [name, policy] : s.levels) {
-    EXPECT_TRUE(ValidatePolicy(policy, config.layers).ok())
-        << name << ValidatePolicy(policy, config.layers);
+  for (const SkipLevel& level : s.levels) {
+    EXPECT_TRUE(ValidatePolicy(level.policy, config.layers).ok())
+        << level.name << ValidatePolicy(level.policy, config.layers);
+    EXPECT_TRUE(ValidateFigures(level.figures).ok())
+        << level.name << ValidateFigures(level.figures);
   }
   EXPECT_TRUE(s.default_level == "off" || s.Find(s.default_level)) << s.default_level;
   const ProxyShape shape = ReadyProxyShape(config);
@@ -216,7 +218,7 @@ TEST(ReadySettingsTest, ThePapersModels) {
   ExpectSound(llama);
   const SkipSettings s = ReadySettings(llama);
   ASSERT_EQ(s.default_level, "paper");
-  const SkipPolicy& p = *s.Find("paper");
+  const SkipPolicy& p = s.Find("paper")->policy;
   EXPECT_EQ(p.start, 10);
   EXPECT_THAT(p.stage_ends, ElementsAre(13, 18, 23, 28));
   EXPECT_THAT(p.budgets, ElementsAre(9216, 7168, 4096, 2048));
@@ -229,11 +231,12 @@ TEST(ReadySettingsTest, ThePapersModels) {
 
   const ModelConfig qwen = Config("qwen2", "Qwen2.5-7B-Instruct", 28, 3584, 18944, 28, 4, 32768);
   ExpectSound(qwen);
-  EXPECT_THAT(ReadySettings(qwen).Find("paper")->keeps, ElementsAre(11264, 8192, 5120, 2048));
+  EXPECT_THAT(ReadySettings(qwen).Find("paper")->policy.keeps,
+              ElementsAre(11264, 8192, 5120, 2048));
   const ModelConfig pangu =
       Config("llama", "openPangu-Embedded-1B-V1.1", 26, 1536, 6144, 12, 6, 32768);
   ExpectSound(pangu);
-  EXPECT_EQ(ReadySettings(pangu).Find("paper")->start, 11);
+  EXPECT_EQ(ReadySettings(pangu).Find("paper")->policy.start, 11);
 
   for (const char* other : {"Meta Llama 3 8B Instruct", "Hermes", "Llama 3.1 8B"}) {
     ModelConfig c = llama;
@@ -254,7 +257,10 @@ TEST(ReadySettingsTest, SmolLm2HasThreeMeasuredLevels) {
   const SkipSettings s = ReadySettings(smol);
   EXPECT_EQ(s.default_level, "gentle");
   ASSERT_EQ(s.levels.size(), 3u);
-  const SkipPolicy& p = *s.Find("balanced");
+  EXPECT_EQ(s.levels[0].name, "gentle");
+  EXPECT_EQ(s.levels[1].name, "balanced");
+  EXPECT_EQ(s.levels[2].name, "fast");
+  const SkipPolicy& p = s.Find("balanced")->policy;
   EXPECT_EQ(p.start, 12);
   ASSERT_EQ(p.stage_ends.size(), 18u);
   EXPECT_EQ(p.stage_ends.front(), 12);
@@ -266,10 +272,10 @@ TEST(ReadySettingsTest, SmolLm2HasThreeMeasuredLevels) {
   EXPECT_EQ(p.window, 16);
   EXPECT_EQ(p.pool, 15);
   EXPECT_EQ(p.head_reduce, Reduce::kMax);
-  EXPECT_EQ(s.Find("gentle")->window, 32);
-  EXPECT_EQ(s.Find("gentle")->start, 18);
-  EXPECT_DOUBLE_EQ(s.Find("fast")->budgets.front(), 0.8);
-  EXPECT_EQ(s.Find("fast")->start, 6);
+  EXPECT_EQ(s.Find("gentle")->policy.window, 32);
+  EXPECT_EQ(s.Find("gentle")->policy.start, 18);
+  EXPECT_DOUBLE_EQ(s.Find("fast")->policy.budgets.front(), 0.8);
+  EXPECT_EQ(s.Find("fast")->policy.start, 6);
   EXPECT_EQ(s.Find("nothing"), nullptr);
   EXPECT_EQ(ReadyProxyShape(smol).d_low, 256);
   EXPECT_EQ(ReadyProxyShape(smol).rank, 96);

@@ -21,10 +21,13 @@ for i, text in enumerate(templates):
     (corpus / "chat_template" / f"{i}.jinja").write_text(text)
 
 policy = {"start": 1, "stage_ends": [1], "budgets": [0.5], "keeps": [8], "window": 4, "ffn_score": "product"}
+figures = {"lengths": [{"prompt_tokens": 2048, "cases": 9, "flop_bound": 1.5, "kl": 0.1, "agreement": 0.9,
+                        "facts_found": 3, "facts_asked": 4}], "weak_tasks": ["counting"], "measured_on": "texts"}
 header = json.dumps({"fingerprint": "f", "layers": 2, "width": 4, "ffn_width": 6, "default_level": "some", "min_prompt": 9,
-                     "levels": [{"name": "some", "policy": policy}], "proxy": {"d_low": 3, "rank": 2}}).encode()
+                     "levels": [{"name": "some", "policy": policy, "figures": figures}],
+                     "proxy": {"d_low": 3, "rank": 2}}).encode()
 proxies = bytes(2 * 4 * (8 + 6 + 8 + 6 + 9))
-(corpus / "skip_file" / "seed").write_bytes(b"SKIPSRV\n" + struct.pack("<II", 1, len(header)) + header + proxies)
+(corpus / "skip_file" / "seed").write_bytes(b"SKIPSRV\n" + struct.pack("<II", 2, len(header)) + header + proxies)
 END
 
 for target in gguf safetensors tokenizer chat_template skip_file; do

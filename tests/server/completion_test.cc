@@ -195,6 +195,22 @@ TEST(CompletionMemoryTest, WhatIsThrownEndsTheCallAndItsFirstAnswer) {
   EXPECT_THAT(metrics.Expose(engine.load()), HasSubstr("outcome=\"rejected\"} 1\n"));
 }
 
+TEST_F(CompletionTest, TheLogNamesTheLevelAndItsPolicy) {
+  ASSERT_TRUE(SetUpLogging("info", "text").ok());
+  const auto log_of = [&](const std::string& prompt) {
+    testing::internal::CaptureStderr();
+    EXPECT_TRUE(Start(Request(prompt)).ok());
+    EXPECT_TRUE(listener->WaitForFinishes(1));
+    return testing::internal::GetCapturedStderr();
+  };
+  const std::string skipping = log_of(std::string(200, 'x'));
+  EXPECT_THAT(skipping, HasSubstr(" skip_level=\"balanced\""));
+  EXPECT_THAT(skipping, HasSubstr(" policy_fingerprint=\"" + std::string(kFakeFingerprint) + "\""));
+  const std::string dense = log_of("short");
+  EXPECT_THAT(dense, HasSubstr(" skip_level=\"off\""));
+  EXPECT_THAT(dense, Not(HasSubstr("policy_fingerprint")));
+}
+
 TEST(CallTest, ARefusedCallIsCountedAndLogged) {
   ASSERT_TRUE(SetUpLogging("info", "text").ok());
   testing::internal::CaptureStderr();

@@ -22,6 +22,10 @@ TEST_F(GrpcGenerateTest, StreamsTheAnswerAndOneFinish) {
   EXPECT_EQ(finish.skip().level(), "off");
   EXPECT_EQ(finish.skip().reason(), "the prompt is short");
   EXPECT_EQ(finish.skip().layers_size(), 0);
+  EXPECT_EQ(finish.skip().policy_fingerprint(), "");
+  ASSERT_TRUE(finish.skip().has_expected_kl() && finish.skip().has_expected_agreement());
+  EXPECT_EQ(finish.skip().expected_kl(), 0);
+  EXPECT_EQ(finish.skip().expected_agreement(), 1);
   EXPECT_GT(finish.timings().total_seconds(), 0);
   EXPECT_TRUE(ExposesLine(R"(skipserve_requests_total{endpoint="grpc",outcome="ok"} 1)"));
 }
@@ -151,6 +155,24 @@ TEST_F(GrpcGenerateTest, APolicyArrivesWholeAndIsReported) {
   EXPECT_EQ(answer.finishes[0].skip().level(), "custom");
   EXPECT_EQ(answer.finishes[0].skip().skip_ratio(), 0.5);
   EXPECT_EQ(answer.finishes[0].skip().flop_bound(), 2);
+  EXPECT_EQ(answer.finishes[0].skip().policy_fingerprint(), kFakeFingerprint);
+  EXPECT_FALSE(answer.finishes[0].skip().has_expected_kl()) << "nobody has measured it";
+  EXPECT_FALSE(answer.finishes[0].skip().has_expected_agreement());
+}
+
+TEST_F(GrpcGenerateTest, AMeasuredLevelSaysWhatItIsExpectedToLose) {
+  StartServer();
+  v1::GenerateRequest request;
+  request.set_text(std::string(200, 'x'));
+  request.mutable_skip()->set_level("balanced");
+  const Answer answer = Generate(request);
+  ASSERT_TRUE(answer.status.ok()) << answer.status.error_message();
+  const v1::SkipReport& skip = answer.finishes[0].skip();
+  EXPECT_EQ(skip.level(), "balanced");
+  EXPECT_EQ(skip.policy_fingerprint(), kFakeFingerprint);
+  ASSERT_TRUE(skip.has_expected_kl() && skip.has_expected_agreement());
+  EXPECT_EQ(skip.expected_kl(), 0.25);
+  EXPECT_EQ(skip.expected_agreement(), 0.875);
 }
 
 TEST_F(GrpcGenerateTest, ManyChoicesEachEndOnce) {

@@ -7,6 +7,7 @@
 #include "absl/time/clock.h"
 #include "gmock/gmock.h"
 #include "grpcpp/impl/codegen/client_unary_call.h"
+#include "server/convert_proto.h"
 #include "tests/server/grpc_fixture.h"
 
 namespace skipserve {
@@ -160,6 +161,24 @@ TEST_F(GrpcServerTest, DetokenizesAndRefusesUnknownIds) {
   EXPECT_THAT(status.error_message(), HasSubstr("token_ids"));
 }
 
+TEST(ModelInfoToProtoTest, LevelsKeepTheirOrderAndTheUnmeasuredHaveNoFigures) {
+  ModelInfo info;
+  info.skip_levels.resize(3);
+  info.skip_levels[0].name = "gentle";
+  info.skip_levels[1].name = "balanced";
+  info.skip_levels[1].figures.lengths = {{2000, 1, 1, 0, 1, 0, 0}, {8000, 1, 1, 0, 1, 0, 0}};
+  info.skip_levels[2].name = "fast";
+  v1::GetModelInfoResponse proto;
+  ModelInfoToProto(info, &proto);
+  ASSERT_EQ(proto.skip_levels_size(), 3);
+  EXPECT_EQ(proto.skip_levels(0).name(), "gentle");
+  EXPECT_EQ(proto.skip_levels(2).name(), "fast");
+  EXPECT_FALSE(proto.skip_levels(0).has_figures());
+  EXPECT_TRUE(proto.skip_levels(1).has_figures());
+  EXPECT_EQ(proto.skip_levels(1).figures().lengths(1).prompt_tokens(), 8000);
+  EXPECT_FALSE(proto.skip_levels(2).has_figures());
+}
+
 TEST_F(GrpcServerTest, ModelInfoAndLoad) {
   StartServer();
   v1::GetModelInfoResponse info;
@@ -175,6 +194,24 @@ TEST_F(GrpcServerTest, ModelInfoAndLoad) {
   ASSERT_EQ(info.skip_levels_size(), 1);
   EXPECT_EQ(info.skip_levels(0).name(), "balanced");
   EXPECT_EQ(info.skip_levels(0).policy().stage_ends_size(), 2);
+  EXPECT_EQ(info.skip_levels(0).policy_fingerprint(), kFakeFingerprint);
+  ASSERT_EQ(info.skip_levels(0).bounds_size(), 2);
+  EXPECT_EQ(info.skip_levels(0).bounds(0).prompt_tokens(), 1024);
+  EXPECT_EQ(info.skip_levels(0).bounds(0).flop_bound(), 1.5);
+  EXPECT_EQ(info.skip_levels(0).bounds(0).kv_share(), 0.75);
+  EXPECT_EQ(info.skip_levels(0).bounds(1).prompt_tokens(), 4096);
+  const v1::LevelFigures& figures = info.skip_levels(0).figures();
+  ASSERT_EQ(figures.lengths_size(), 1);
+  EXPECT_EQ(figures.lengths(0).prompt_tokens(), 2000);
+  EXPECT_EQ(figures.lengths(0).cases(), 24);
+  EXPECT_EQ(figures.lengths(0).flop_bound(), 2);
+  EXPECT_EQ(figures.lengths(0).kl(), 0.25);
+  EXPECT_EQ(figures.lengths(0).agreement(), 0.875);
+  EXPECT_EQ(figures.lengths(0).facts_found(), 11);
+  EXPECT_EQ(figures.lengths(0).facts_asked(), 15);
+  ASSERT_EQ(figures.weak_tasks_size(), 1);
+  EXPECT_EQ(figures.weak_tasks(0), "counting");
+  EXPECT_EQ(figures.measured_on(), "a fake");
   // What it says can be sent back as it is.
   v1::GenerateRequest request = TextRequest();
   *request.mutable_skip()->mutable_policy() = info.skip_levels(0).policy();

@@ -49,6 +49,9 @@ TEST_F(HttpTest, PlainChat) {
   EXPECT_EQ(body["skip"]["level"], "off");
   EXPECT_EQ(body["skip"]["skip_ratio"], 0.0);
   EXPECT_FALSE(body["skip"].contains("layers"));
+  EXPECT_FALSE(body["skip"].contains("policy_fingerprint"));
+  EXPECT_EQ(body["skip"]["expected_kl"], 0.0);
+  EXPECT_EQ(body["skip"]["expected_agreement"], 1.0);
   EXPECT_TRUE(body["timings"]["ttft_seconds"].is_number());
   EXPECT_EQ(engine_->requests()[0].sampling.seed, 7u);
   EXPECT_EQ(engine_->requests()[0].skip.mode, SkipRequest::Mode::kOff);
@@ -202,6 +205,9 @@ TEST_F(HttpTest, SkipReportWithLayersAndRows) {
             {"skip", {{"level", "balanced"}, {"report", {{"layers", true}, {"rows", true}}}}}})
           .json();
   EXPECT_EQ(body["skip"]["level"], "balanced") << body;
+  EXPECT_EQ(body["skip"]["policy_fingerprint"], kFakeFingerprint);
+  EXPECT_EQ(body["skip"]["expected_kl"], 0.25);
+  EXPECT_EQ(body["skip"]["expected_agreement"], 0.875);
   EXPECT_EQ(body["skip"]["flop_bound"], 2.0);
   EXPECT_EQ(body["skip"]["kv_token_layers"], 400);
   ASSERT_EQ(body["skip"]["layers"].size(), 4u);

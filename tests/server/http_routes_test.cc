@@ -51,7 +51,13 @@ TEST_F(HttpTest, ModelsByTheirNames) {
   EXPECT_EQ(model["max_model_len"], 4096);
   EXPECT_EQ(model["skip"]["default_level"], "balanced");
   EXPECT_EQ(model["skip"]["levels"][0]["name"], "balanced");
-  EXPECT_EQ(model["skip"]["levels"][0]["policy"]["start"], 1);
+  const nlohmann::json& level = model["skip"]["levels"][0];
+  EXPECT_EQ(level["policy"]["start"], 1);
+  EXPECT_EQ(level["policy_fingerprint"], kFakeFingerprint);
+  ASSERT_EQ(level["bounds"].size(), 2u);
+  EXPECT_EQ(level["bounds"][0],
+            (nlohmann::json{{"prompt_tokens", 1024}, {"flop_bound", 1.5}, {"kv_share", 0.75}}));
+  EXPECT_EQ(level["figures"], FiguresToJson(engine_->info().skip_levels[0].figures));
   for (const char* name :
        {"tiny", "default", "tiny-model.Q8_0", "tiny-model.Q8_0.gguf", "t%69ny"}) {
     EXPECT_EQ(Get(std::string("/v1/models/") + name).json(), model) << name;

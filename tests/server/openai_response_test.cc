@@ -7,6 +7,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "server/openai_logprobs.h"
+#include "server/openai_models.h"
 #include "server/openai_report.h"
 #include "tests/support/fake_engine.h"
 
@@ -125,6 +126,34 @@ TEST(OpenAiReport, TimingsAreSeconds) {
   EXPECT_EQ(TimingsJson(report)["ttft_seconds"], 0.25);
   EXPECT_EQ(UsageJson({report}, 1)["prompt_tokens_details"]["cached_tokens"], 7);
   EXPECT_FALSE(SkipJson(report).contains("reason"));
+}
+
+TEST(OpenAiReport, WhatIsExpectedIsLeftOutWhereNobodyKnows) {
+  Report report;
+  for (const char* field : {"policy_fingerprint", "expected_kl", "expected_agreement"}) {
+    EXPECT_FALSE(SkipJson(report).contains(field)) << field;
+  }
+  report.policy_fingerprint = "00112233aabbccdd";
+  report.expected_kl = 0.0;  // known to be nothing is not unknown
+  report.expected_agreement = 0.875;
+  const OrderedJson json = SkipJson(report);
+  EXPECT_EQ(json["policy_fingerprint"], "00112233aabbccdd");
+  EXPECT_EQ(json["expected_kl"], 0.0);
+  EXPECT_EQ(json["expected_agreement"], 0.875);
+}
+
+TEST(OpenAiModels, ALevelThatNobodyMeasuredHasNoFigures) {
+  ModelInfo info;
+  info.skip_levels.resize(2);
+  info.skip_levels[0].name = "gentle";
+  info.skip_levels[1].name = "fast";
+  info.skip_levels[1].figures.lengths = {{2000, 1, 1.5, 0.5, 0.75, 1, 2}};
+  const OrderedJson levels = ModelJson("tiny", 1, info)["skip"]["levels"];
+  ASSERT_EQ(levels.size(), 2u);
+  EXPECT_EQ(levels[0]["name"], "gentle");
+  EXPECT_FALSE(levels[0].contains("figures"));
+  EXPECT_EQ(levels[1]["name"], "fast");
+  EXPECT_EQ(levels[1]["figures"]["lengths"][0]["agreement"], 0.75);
 }
 
 }  // namespace

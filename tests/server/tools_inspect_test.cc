@@ -1,4 +1,8 @@
 // `skipserve inspect` on the tiny model.
+#include "engine/model_file.h"
+#include "engine/skip/policy_fingerprint.h"
+#include "engine/skip/skip_file.h"
+#include "server/generate.h"
 #include "server/inspect.h"
 #include "server/inspect_facts.h"
 #include "tests/server/tools_fixture.h"
@@ -31,10 +35,59 @@ TEST_F(InspectTest, JsonHasTheModelsFacts) {
   EXPECT_EQ(facts["skip"]["file_state"], "none");
   EXPECT_EQ(facts["skip"]["default_level"], "off");
   ASSERT_EQ(facts["skip"]["levels"].size(), 2u);
-  const nlohmann::json at = facts["skip"]["levels"][0]["at"];
-  ASSERT_EQ(at.size(), 1u);  // the context has room for 2,048 tokens and no longer prompt
-  EXPECT_LT(at[0]["kv_share"].get<double>(), 1);
-  EXPECT_GT(at[0]["flop_bound"].get<double>(), 1);
+  const nlohmann::json level = facts["skip"]["levels"][0], bounds = level["bounds"];
+  ASSERT_EQ(bounds.size(), 2u);  // the context has room for 2,048 tokens and no longer prompt
+  EXPECT_EQ(bounds[0]["prompt_tokens"], 1024);
+  EXPECT_EQ(bounds[1]["prompt_tokens"], 2048);
+  EXPECT_LT(bounds[1]["kv_share"].get<double>(), 1);
+  EXPECT_GT(bounds[1]["flop_bound"].get<double>(), 1);
+  EXPECT_EQ(level["policy_fingerprint"].get<std::string>().size(), 16u);
+  EXPECT_FALSE(level.contains("figures"));
+}
+
+// A skip file beside a copy of the model, whose one level was measured.
+TEST_F(InspectTest, ShowsWhatTheSkipFilesLevelsWereMeasuredToCost) {
+  job_.engine.model_path = TinyCopy();
+  const auto model = ModelFile::Open(job_.engine.model_path);
+  ASSERT_TRUE(model.ok()) << model.status();
+  const ModelConfig& config = (*model)->config();
+  SkipFile file;
+  file.fingerprint = (*model)->fingerprint();
+  file.layers = config.layers;
+  file.width = config.width;
+  file.ffn_width = config.ffn_width;
+  SkipLevel level = {"half", *PolicyFromJson(nlohmann::json::parse(testing::kTinyPolicy))};
+  level.figures = {{{500, 24, 1.5, 0.25, 0.875, 11, 15}}, {"counting"}, "words"};
+  file.settings = {.default_level = "half", .min_prompt = 30, .levels = {level}};
+  ASSERT_TRUE(WriteSkipFile(Path("tiny.gguf.skip"), file).ok());
+
+  ASSERT_EQ(Inspect(job_, io()), 0) << Err();
+  const std::string text = Out();
+  for (const char* part : {"half (default)", "11 of 15", "87.5 %", "0.2500 nats", "counting"}) {
+    EXPECT_THAT(text, HasSubstr(part));
+  }
+  EXPECT_THAT(text, HasSubstr(PolicyFingerprint(level.policy)));
+  job_.json = true;
+  ASSERT_EQ(Inspect(job_, io()), 0) << Err();
+  EXPECT_EQ(OutJson()["skip"]["levels"][0]["figures"], FiguresToJson(level.figures));
+
+  // And what it says of a run.
+  GenerateJob generate;
+  generate.engine = job_.engine;
+  generate.question.prompt = testing::Words(60);
+  generate.question.raw = true;
+  generate.skips = {"off", "auto", testing::kTinyPolicy};
+  generate.stop.max_tokens = 2;
+  generate.json = true;
+  ASSERT_EQ(Generate(generate, io()), 0) << Err();
+  const nlohmann::json runs = OutJson()["runs"];
+  ASSERT_EQ(runs.size(), 3u);
+  EXPECT_EQ(runs[0]["skip"]["expected_agreement"], 1.0);
+  EXPECT_EQ(runs[1]["skip"]["level"], "half");
+  EXPECT_EQ(runs[1]["skip"]["expected_kl"], 0.25);
+  EXPECT_EQ(runs[1]["skip"]["expected_agreement"], 0.875);
+  EXPECT_EQ(runs[1]["skip"]["policy_fingerprint"], runs[2]["skip"]["policy_fingerprint"]);
+  EXPECT_FALSE(runs[2]["skip"].contains("expected_kl"));
 }
 
 TEST_F(InspectTest, CountsParameters) {

@@ -106,6 +106,18 @@ TEST_F(PageTest, RowsAreBitmaps) {
   EXPECT_EQ(data["candidates"], nlohmann::json({10, 10, 3}));
 }
 
+TEST_F(PageTest, SaysWhatTheLevelIsExpectedToLose) {
+  InspectedRun run = Run("abc");
+  EXPECT_FALSE(InspectData(model_, *tokenizer_, run)["skip"].contains("expected_kl"));
+  run.outcome.report.policy_fingerprint = "00112233aabbccdd";
+  run.outcome.report.expected_kl = 0.5;
+  run.outcome.report.expected_agreement = 0.75;
+  const std::string page = InspectPage(model_, *tokenizer_, run);
+  EXPECT_EQ(DataOf(page)["skip"]["policy_fingerprint"], "00112233aabbccdd");
+  EXPECT_EQ(DataOf(page)["skip"]["expected_agreement"], 0.75);
+  EXPECT_THAT(page, HasSubstr("skip.expected_agreement"));
+}
+
 TEST_F(PageTest, SpecialTokensAreMarked) {
   InspectedRun run = Run("abc");
   run.prompt[1] = kFakeStart;

@@ -1,4 +1,5 @@
 // What the command-line tools read and print, without a model.
+#include "server/levels_text.h"
 #include "server/report_text.h"
 #include "server/terminal.h"
 #include "server/tool_input.h"
@@ -54,6 +55,9 @@ Report SomeReport() {
   report.prompt_tokens = 7654;
   report.completion_tokens = 12;
   report.skip_level = "balanced";
+  report.policy_fingerprint = "00112233aabbccdd";
+  report.expected_kl = 0.01234;
+  report.expected_agreement = 0.987;
   report.skip_ratio = 0.55;
   report.attention_skip_ratio = report.ffn_skip_ratio = report.kv_skip_ratio = 0.5;
   report.flop_bound = 2.22;
@@ -73,15 +77,60 @@ TEST(ReportTextTest, SaysWhatWasSkippedAndWhatItCost) {
        {"7,654", "balanced", "50.0 %", "2.22x", "114,810 (50.0 %)", "2.00 s", "100"}) {
     EXPECT_THAT(text, HasSubstr(part));
   }
-  for (const char* line : {"  from the cache      512\n", "  KV                  50.0 %\n",
-                           "prefill               1.90 s\n", "between two, mean     10.0 ms\n",
-                           "between two, longest  70.0 ms\n"}) {
+  for (const char* line :
+       {"  from the cache      512\n", "  policy              00112233aabbccdd\n",
+        "  expected KL         0.0123 nats\n", "  expected agreement  98.7 %\n",
+        "  KV                  50.0 %\n", "prefill               1.90 s\n",
+        "between two, mean     10.0 ms\n", "between two, longest  70.0 ms\n"}) {
     EXPECT_THAT(text, HasSubstr(line));
   }
   Report dense = SomeReport();
   dense.skip_level = "off";
   dense.skip_reason = "prompts under 1024 tokens run dense";
   EXPECT_THAT(ReportText(dense), HasSubstr("off (prompts under 1024 tokens run dense)"));
+}
+
+TEST(ReportTextTest, SaysWhyNothingIsExpected) {
+  Report report = SomeReport();
+  report.expected_kl = report.expected_agreement = std::nullopt;
+  EXPECT_THAT(ReportText(report), HasSubstr("  expected KL         not measured\n"));
+  EXPECT_THAT(ReportText(report), HasSubstr("  expected agreement  not measured\n"));
+  report.skip_level = "custom";
+  EXPECT_THAT(ReportText(report), HasSubstr("  expected KL         -\n"));
+  report.policy_fingerprint = "";
+  EXPECT_THAT(ReportText(report), HasSubstr("  policy              -\n"));
+}
+
+TEST(LevelsTextTest, ArithmeticFirstThenWhatWasMeasured) {
+  EXPECT_EQ(LevelsText({}, "off"), "no skip levels\n");
+  SkipLevelInfo gentle, fast;
+  gentle.name = "gentle";
+  gentle.policy.start = 18;
+  gentle.policy_fingerprint = "00112233aabbccdd";
+  gentle.bounds = {{1024, 1.4, 0.62}, {8192, 1.5, 0.604}};
+  gentle.figures.lengths = {{2000, 24, 1.45, 0.0321, 0.961, 14, 15},
+                            {7500, 8, 1.5, 0.1, 0.9, 0, 0}};
+  gentle.figures.weak_tasks = {"counting", "\x1B[2Jsummaries"};
+  gentle.figures.measured_on = "24 licences, bf16";
+  fast.name = "fast";
+  fast.policy.start = 6;
+  fast.policy_fingerprint = "ffeeddccbbaa9988";
+  fast.bounds = {{1024, 2.4, 0.3}, {8192, 2.8, 0.25}};
+  EXPECT_EQ(LevelsText({gentle, fast}, "gentle"),
+            "by arithmetic: how many times less work than dense, and the share of its KV\n"
+            "level                       policy  dense layers   1,024 tokens   8,192 tokens\n"
+            "------------------------------------------------------------------------------\n"
+            "gentle (default)  00112233aabbccdd            18  1.40x, 62.0 %  1.50x, 60.4 %\n"
+            "fast              ffeeddccbbaa9988             6  2.40x, 30.0 %  2.80x, 25.0 %\n"
+            "\n"
+            "as measured beside dense\n"
+            "level         tokens  prompts  less work  KL per token  agreement     facts\n"
+            "---------------------------------------------------------------------------\n"
+            "gentle         2,000       24      1.45x   0.0321 nats     96.1 %  14 of 15\n"
+            "gentle         7,500        8      1.50x   0.1000 nats     90.0 %         -\n"
+            "fast    not measured\n"
+            "gentle is weak at: counting, \xEF\xBF\xBD[2Jsummaries\n"
+            "gentle was measured on: 24 licences, bf16\n");
 }
 
 TEST(ReportTextTest, ComparesSideBySide) {

@@ -33,7 +33,10 @@ ModelInfo MakeInfo(const FakeOptions& options) {
   policy.stage_ends = {2, 3};
   policy.budgets = {0.5, 0.25};
   policy.keeps = {0.5, 0.25};
-  info.skip_levels = {{"balanced", policy}};
+  // Measured at one length, so that every request that skips has something to expect.
+  const LevelFigures figures = {{{2000, 24, 2, 0.25, 0.875, 11, 15}}, {"counting"}, "a fake"};
+  info.skip_levels = {
+      {"balanced", policy, kFakeFingerprint, {{1024, 1.5, 0.75}, {4096, 2, 0.5}}, figures}};
   return info;
 }
 
@@ -219,10 +222,16 @@ Report FakeEngine::MakeReport(const Running& running, absl::Time now) const {
   if (skipped) {
     report.skip_level =
         request.skip.mode == SkipRequest::Mode::kPolicy ? "custom" : info_.default_skip_level;
+    report.policy_fingerprint = kFakeFingerprint;
     report.skip_ratio = report.attention_skip_ratio = report.ffn_skip_ratio = 0.5;
     report.kv_skip_ratio = 0.5;
     report.flop_bound = 2;
     report.kv_token_layers = report.token_layers / 2;
+  }
+  const LengthFigures& figures = info_.skip_levels[0].figures.lengths[0];
+  if (report.skip_level != "custom") {
+    report.expected_kl = skipped ? figures.kl : 0;
+    report.expected_agreement = skipped ? figures.agreement : 1;
   }
   const int64_t active = skipped ? prompt / 2 : prompt;
   for (int32_t layer = 0; layer < options_.layers; ++layer) {

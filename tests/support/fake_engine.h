@@ -24,6 +24,8 @@ inline constexpr int32_t kFakeEos = 257;
 inline constexpr int32_t kFakeStart = 258;  // "<|im_start|>"
 inline constexpr int32_t kFakeEnd = 259;    // "<|im_end|>"
 inline constexpr int32_t kFakeVocab = 260;
+// Of the policy of its one level, and of any other policy it is given.
+inline constexpr char kFakeFingerprint[] = "0123456789abcdef";
 std::unique_ptr<Tokenizer> MakeByteTokenizer(bool add_bos);
 
 // Renders each message as "<|im_start|>role\ncontent<|im_end|>\n".

@@ -188,6 +188,10 @@ class Ops {
   // out[i] = a[i] * b[i], n values. out may alias a or b.
   virtual void Multiply(const float* a, const float* b, int64_t n, float* out) = 0;
 
+  // out[i] = max(a[i], b[i] * scale), n values; a NaN on either side may or may not be the result.
+  // out may alias a or b.
+  virtual void MaxScaled(const float* a, const float* b, float scale, int64_t n, float* out) = 0;
+
   // The rows of the `count` best scores in ascending row order, into rows_out[0 .. count). Rows <
   // always_head and rows >= n - always_tail are taken first (lower rows first where even these
   // exceed count, except that the last row is always taken); ties go to the lower row. NaN counts

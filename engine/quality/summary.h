@@ -18,7 +18,7 @@ struct Case {
   int64_t prompt_tokens = 0;  // had
   int64_t index = 0;
   std::string dense_answer;
-  bool has_answers = false;  // the task has; else scores mean nothing
+  bool has_answers = false;       // the task has; else scores mean nothing
   std::vector<Outcome> outcomes;  // dense first
 };
 

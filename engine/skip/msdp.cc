@@ -14,6 +14,8 @@ absl::StatusOr<CandidateSet> CandidateSet::Create(int64_t prompt_tokens, Ops& op
   const size_t bytes = prompt_tokens * sizeof(int32_t);
   ASSIGN_OR_RETURN(set.current_, ops.Allocate(bytes));
   ASSIGN_OR_RETURN(set.next_, ops.Allocate(bytes));
+  ASSIGN_OR_RETURN(set.scores_, ops.Allocate(prompt_tokens * sizeof(float)));
+  ASSIGN_OR_RETURN(set.next_scores_, ops.Allocate(prompt_tokens * sizeof(float)));
   std::vector<int32_t> all(prompt_tokens);
   std::iota(all.begin(), all.end(), 0);
   ops.Upload(all.data(), set.current_.data(), bytes);
@@ -21,11 +23,13 @@ absl::StatusOr<CandidateSet> CandidateSet::Create(int64_t prompt_tokens, Ops& op
   return set;
 }
 
-void CandidateSet::Cut(const float* scores, int64_t keep, const SkipPolicy& policy, int32_t* rows,
-                       Ops& ops) {
-  ops.SelectTop(scores, size_, keep, policy.sink, std::max<int64_t>(1, policy.recent), rows);
-  ops.GatherIndex(positions(), IndexView{rows, keep}, next_.i32());
+void CandidateSet::Cut(int64_t keep, const SkipPolicy& policy, int32_t* rows, Ops& ops) {
+  ops.SelectTop(scores(), size_, keep, policy.sink, std::max<int64_t>(1, policy.recent), rows);
+  const IndexView kept{rows, keep};
+  ops.GatherIndex(positions(), kept, next_.i32());
+  ops.GatherRows(TensorView(scores(), size_, 1), kept, TensorView(next_scores_.f32(), keep, 1));
   std::swap(current_, next_);
+  std::swap(scores_, next_scores_);
   size_ = keep;
 }
 

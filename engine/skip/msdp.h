@@ -1,5 +1,5 @@
-// MSDP, Multi-Stage Delayed Pruning: the candidate set T of one sequence, and the only place where
-// it shrinks.
+// MSDP, Multi-Stage Delayed Pruning: the candidate set T of one sequence with its scores, and the
+// only place where it shrinks.
 #pragma once
 
 #include <cstdint>
@@ -19,12 +19,16 @@ class CandidateSet {
   // Positions in the prompt, ascending.
   IndexView positions() const { return {current_.i32(), size_}; }
 
-  // Keeps the `keep` best of `scores` (one per candidate), among them always the policy's sink and
-  // recent positions. A token that is cut never returns. `rows`: scratch for `keep` row numbers.
-  void Cut(const float* scores, int64_t keep, const SkipPolicy& policy, int32_t* rows, Ops& ops);
+  // One per candidate, from the layers that have probed so far; undefined where none has.
+  float* scores() { return scores_.f32(); }
+
+  // Keeps the `keep` best by score, among them always the policy's sink and recent positions. A
+  // token that is cut never returns. `rows`: scratch for `keep` row numbers.
+  void Cut(int64_t keep, const SkipPolicy& policy, int32_t* rows, Ops& ops);
 
  private:
   Buffer current_, next_;
+  Buffer scores_, next_scores_;
   int64_t size_ = 0;
 };
 

@@ -3,6 +3,25 @@
 #include <algorithm>
 
 namespace skipserve {
+namespace {
+
+// Which layers score their candidates: no more than the layers that skip have use for.
+void PlanProbes(const SkipPolicy& policy, SkipPlan& plan) {
+  const auto chosen = [&](int32_t layer) {
+    return policy.probe_layers.empty() ||
+           std::binary_search(policy.probe_layers.begin(), policy.probe_layers.end(), layer);
+  };
+  bool needed = false;  // by this layer, or by one behind it that has no newer scores
+  for (int32_t i = static_cast<int32_t>(plan.layers.size()) - 1; i >= policy.start; --i) {
+    LayerPlan& layer = plan.layers[i];
+    needed |= layer.skips();
+    layer.probes = needed && chosen(i) && (layer.skips() || !policy.probe_layers.empty());
+    if (layer.probes) needed = policy.memory > 0;
+  }
+}
+
+}  // namespace
+
 SkipPlan DensePlan(const ModelConfig& config, int64_t prompt_tokens) {
   SkipPlan plan;
   plan.prompt_tokens = prompt_tokens;
@@ -30,6 +49,7 @@ SkipPlan MakePlan(const SkipPolicy& policy, const ModelConfig& config, int64_t p
     candidates = layer.keep;
   }
   if (any_skips) plan.trunk_layers = policy.start;
+  PlanProbes(policy, plan);
   return plan;
 }
 
@@ -41,14 +61,16 @@ LayerFlops PlanFlops(const SkipPlan& plan, int32_t layer, const SkipPolicy& poli
                kv_cols = double(config.kv_heads) * config.head_dim;
   const double t = l.candidates, m = l.active;
   LayerFlops flops;
-  flops.attention = 2 * t * width * kv_cols               // K of every candidate
-                    + 2 * m * width * (q_cols + kv_cols)  // Q and V
-                    + 2 * m * width * q_cols              // output projection
-                    + 4 * q_cols * m * (m + 1) / 2;       // causal scores and values
+  flops.attention = 2 * (l.probes ? t : m) * width * kv_cols  // K of what is scored or active
+                    + 2 * m * width * (q_cols + kv_cols)      // Q and V
+                    + 2 * m * width * q_cols                  // output projection
+                    + 4 * q_cols * m * (m + 1) / 2;           // causal scores and values
   flops.ffn = 6 * m * width * ffn;
+  if (l.probes) {
+    const double window = std::min<double>(policy.window, t);
+    flops.probes = 2 * window * width * (q_cols + kv_cols) + 2 * window * t * q_cols;
+  }
   if (!l.skips()) return flops;
-  const double window = std::min<double>(policy.window, t);
-  flops.probes = 2 * window * width * (q_cols + kv_cols) + 2 * window * t * q_cols;
   if (policy.ffn_score == FfnScore::kExact) flops.probes += 6 * t * width * ffn;
   if (policy.ffn_score == FfnScore::kProduct) {
     flops.probes += t * (4.0 * width * proxy.rank + 4.0 * proxy.rank * proxy.d_low +

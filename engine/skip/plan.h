@@ -14,7 +14,8 @@ struct LayerPlan {
   int64_t candidates = 0;  // |T|
   int64_t active =
       0;  // rows computed by attention, and by the FFN; equal to candidates: no probe is needed
-  int64_t keep = 0;  // |T| after the layer
+  int64_t keep = 0;     // |T| after the layer
+  bool probes = false;  // scores its candidates; else a layer that skips uses the scores before it
   bool skips() const { return active < candidates; }
 };
 

@@ -195,6 +195,10 @@ absl::Status ReadField(const std::string& name, const Json& json, SkipPolicy& p)
     ASSIGN_OR_RETURN(p.head_reduce, ReadChoice(json, name, kReduces));
   } else if (name == "pool") {
     ASSIGN_OR_RETURN(p.pool, ReadInt32(json, name));
+  } else if (name == "probe_layers") {
+    ASSIGN_OR_RETURN(p.probe_layers, ReadList<int32_t>(json, name, ReadInt32));
+  } else if (name == "memory") {
+    ASSIGN_OR_RETURN(p.memory, ReadSize(json, name));
   } else if (name == "ffn_score") {
     ASSIGN_OR_RETURN(p.ffn_score, ReadChoice(json, name, kFfnScores));
   } else if (name != "cut" && name != "cut_reading") {
@@ -219,6 +223,19 @@ absl::Status ValidatePolicy(const SkipPolicy& p, int32_t layers) {
   if (p.pool < 1 || p.pool > kMaxPool || p.pool % 2 == 0) {
     return FieldError("pool",
                       absl::StrCat("must be odd, from 1 to ", kMaxPool, "; it is ", p.pool));
+  }
+  for (size_t i = 0; i < p.probe_layers.size(); ++i) {
+    const int32_t least = i == 0 ? p.start : p.probe_layers[i - 1] + 1;
+    const bool first = i == 0 && p.probe_layers[i] != p.start;
+    if (first || p.probe_layers[i] < least || p.probe_layers[i] >= layers) {
+      return FieldError(
+          At("probe_layers", i),
+          absl::StrCat("must be ", i == 0 ? "\"start\"" : "a layer above the one before",
+                       " and below ", layers, "; it is ", p.probe_layers[i]));
+    }
+  }
+  if (!(p.memory >= 0 && p.memory <= 1)) {
+    return FieldError("memory", absl::StrCat("must be from 0 to 1; it is ", p.memory));
   }
   return absl::OkStatus();
 }
@@ -267,6 +284,8 @@ Json PolicyToJson(const SkipPolicy& p) {
           {"window_reduce", NameOf(p.window_reduce, kReduces)},
           {"head_reduce", NameOf(p.head_reduce, kReduces)},
           {"pool", p.pool},
+          {"probe_layers", p.probe_layers},
+          {"memory", p.memory},
           {"ffn_score", NameOf(p.ffn_score, kFfnScores)}};
 }
 

@@ -1,4 +1,4 @@
-// What a caller may ask of skipping: the settings of METHOD's seven steps, before they meet a
+// What a caller may ask of skipping: the settings of the method's steps, before they meet a
 // prompt's length.
 #pragma once
 
@@ -31,6 +31,12 @@ struct SkipPolicy {
   Reduce window_reduce = Reduce::kMax;
   Reduce head_reduce = Reduce::kMean;
   int32_t pool = 1;  // odd width of max-pooling over neighbouring candidates; 1 .. 255
+  // Layers that probe, ascending from start; the skipping layers between two of them choose by the
+  // last one's scores. Empty: every layer that skips probes for itself, as in the paper.
+  std::vector<int32_t> probe_layers;
+  // What is left at a probing layer of the scores before it: a candidate's score is the larger of
+  // its new one and its old one times this; 0 .. 1.
+  double memory = 0;
   FfnScore ffn_score = FfnScore::kProduct;
 
   bool operator==(const SkipPolicy&) const = default;

@@ -34,7 +34,7 @@ absl::Status SkippingLayers::Reserve(int64_t candidates) {
   Ops& ops = decoder_.ops();
   reserved_ = 0;
   ASSIGN_OR_RETURN(keys_, ops.Allocate(candidates * decoder_.kv_cols() * sizeof(float)));
-  for (Buffer* b : {&attention_score_, &ffn_score_, &rows_, &active_, &active_ffn_}) {
+  for (Buffer* b : {&new_score_, &ffn_score_, &rows_, &active_, &active_ffn_}) {
     ASSIGN_OR_RETURN(*b, ops.Allocate(candidates * sizeof(float)));
   }
   reserved_ = candidates;
@@ -49,6 +49,7 @@ absl::Status SkippingLayers::Run(int32_t layer, SkipState& state, IndexView bloc
   const IndexView candidates = state.candidates.positions();
   RETURN_IF_ERROR(Reserve(candidates.size));
 
+  if (plan.probes) Probe(layer, state, x, candidates);
   if (!plan.skips()) {
     AttendActive(layer, x, candidates, /*gather_keys=*/false, blocks, pool);
     FeedActive(layer, x, candidates);
@@ -56,12 +57,9 @@ absl::Status SkippingLayers::Run(int32_t layer, SkipState& state, IndexView bloc
     return absl::OkStatus();
   }
 
-  float* const s = attention_score_.f32();
-  ProjectKeys(layer, x, candidates);
-  attention_probe_->Score(layer, x, candidates,
-                          TensorView(keys_.f32(), candidates.size, decoder_.kv_cols()), policy, s);
+  const float* const s = state.candidates.scores();
   const IndexView active = Select(s, candidates, plan.active, policy, active_.i32());
-  AttendActive(layer, x, active, /*gather_keys=*/true, blocks, pool);
+  AttendActive(layer, x, active, /*gather_keys=*/plan.probes, blocks, pool);
 
   IndexView active_ffn = active;
   if (policy.ffn_score != FfnScore::kAttention) {
@@ -70,9 +68,27 @@ absl::Status SkippingLayers::Run(int32_t layer, SkipState& state, IndexView bloc
   }
   FeedActive(layer, x, active_ffn);
   if (rows) *rows = {ToHost(active, decoder_.ops()), ToHost(active_ffn, decoder_.ops())};
-  if (plan.keep < candidates.size)
-    state.candidates.Cut(s, plan.keep, policy, rows_.i32(), decoder_.ops());
+  if (plan.keep < candidates.size) {
+    state.candidates.Cut(plan.keep, policy, rows_.i32(), decoder_.ops());
+  }
   return absl::OkStatus();
+}
+
+// PAP, and what is remembered of earlier layers' scores.
+void SkippingLayers::Probe(int32_t layer, SkipState& state, TensorView x, IndexView candidates) {
+  const SkipPolicy& policy = state.policy;
+  float* const scores = state.candidates.scores();
+  const bool remembers = policy.memory > 0 && state.probed;
+  float* const now = remembers ? new_score_.f32() : scores;
+  ProjectKeys(layer, x, candidates);
+  attention_probe_->Score(layer, x, candidates,
+                          TensorView(keys_.f32(), candidates.size, decoder_.kv_cols()), policy,
+                          now);
+  if (remembers) {
+    decoder_.ops().MaxScaled(now, scores, static_cast<float>(policy.memory), candidates.size,
+                             scores);
+  }
+  state.probed = true;
 }
 
 // K of every candidate, with RoPE at its own position.

@@ -24,6 +24,7 @@ struct SkipState {
   SkipPlan plan;
   Buffer hidden;  // [prompt_tokens, width]
   CandidateSet candidates;
+  bool probed = false;  // the candidates have scores
 };
 
 class SkippingLayers {
@@ -40,6 +41,7 @@ class SkippingLayers {
  private:
   explicit SkippingLayers(Decoder& decoder) : decoder_(decoder) {}
   absl::Status Reserve(int64_t candidates);
+  void Probe(int32_t layer, SkipState& state, TensorView x, IndexView candidates);
   void ProjectKeys(int32_t layer, TensorView x, IndexView candidates);
   IndexView Select(const float* scores, IndexView candidates, int64_t count,
                    const SkipPolicy& policy, int32_t* positions);
@@ -53,11 +55,11 @@ class SkippingLayers {
 
   // Scratch for one layer, grown to the longest prompt seen.
   int64_t reserved_ = 0;
-  Buffer keys_;                         // [candidates, kv_heads * head_dim]
-  Buffer attention_score_, ffn_score_;  // [candidates]
-  Buffer rows_;                         // candidate rows chosen
-  Buffer active_, active_ffn_;          // their positions
-  Buffer h_, piece_keys_;               // [max_rows, ...]
+  Buffer keys_;                   // [candidates, kv_heads * head_dim]
+  Buffer new_score_, ffn_score_;  // [candidates]
+  Buffer rows_;                   // candidate rows chosen
+  Buffer active_, active_ffn_;    // their positions
+  Buffer h_, piece_keys_;         // [max_rows, ...]
 };
 
 }  // namespace skipserve

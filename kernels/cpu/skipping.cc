@@ -67,6 +67,10 @@ void CpuOps::Multiply(const float* a, const float* b, int64_t n, float* out) {
   MultiplyRow(a, b, n, out);
 }
 
+void CpuOps::MaxScaled(const float* a, const float* b, float scale, int64_t n, float* out) {
+  for (int64_t i = 0; i < n; ++i) out[i] = std::max(a[i], b[i] * scale);
+}
+
 void CpuOps::SelectTop(const float* scores, int64_t n, int64_t count, int64_t always_head,
                        int64_t always_tail, int32_t* rows_out) {
   cpu::SelectTop(scores, n, count, always_head, always_tail, keys_, rows_out);

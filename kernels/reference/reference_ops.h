@@ -65,6 +65,7 @@ class ReferenceOps : public Ops {
   void ProbeScores(TensorView q, TensorView k, const ProbeParams& params, float* scores) override;
   void RowDotSqrt(TensorView a, TensorView b, float* out) override;
   void Multiply(const float* a, const float* b, int64_t n, float* out) override;
+  void MaxScaled(const float* a, const float* b, float scale, int64_t n, float* out) override;
   void SelectTop(const float* scores, int64_t n, int64_t count, int64_t always_head,
                  int64_t always_tail, int32_t* rows_out) override;
 };

@@ -86,6 +86,10 @@ void ReferenceOps::Multiply(const float* a, const float* b, int64_t n, float* ou
   for (int64_t i = 0; i < n; ++i) out[i] = a[i] * b[i];
 }
 
+void ReferenceOps::MaxScaled(const float* a, const float* b, float scale, int64_t n, float* out) {
+  for (int64_t i = 0; i < n; ++i) out[i] = std::max(a[i], b[i] * scale);
+}
+
 void ReferenceOps::SelectTop(const float* scores, int64_t n, int64_t count, int64_t always_head,
                              int64_t always_tail, int32_t* rows_out) {
   assert(1 <= count && count <= n);

@@ -1,5 +1,6 @@
 add_room(engine
-  SRCS answer.cc check_request.cc decoder.cc decoder_weights.cc executor.cc llm_engine.cc machine.cc open.cc rope.cc
-       stop_matcher.cc skip/calibrate.cc skip/levels.cc skip/ltp.cc skip/msdp.cc skip/pap.cc skip/plan.cc skip/skipping_layers.cc
-  DEPS engine_text engine_model engine_skip scheduler kernels spdlog::spdlog absl::status absl::statusor absl::strings
+  SRCS answer.cc check_request.cc decoder.cc decoder_weights.cc executor.cc llm_engine.cc llm_engine_canary.cc machine.cc open.cc
+       quality/canary.cc quality/divergence.cc rope.cc
+       stop_matcher.cc skip/calibrate.cc skip/guard.cc skip/levels.cc skip/ltp.cc skip/msdp.cc skip/pap.cc skip/plan.cc skip/skipping_layers.cc
+  DEPS engine_text engine_model engine_skip scheduler kernels spdlog::spdlog absl::status absl::statusor absl::str_format absl::strings
        absl::synchronization absl::time Threads::Threads)

@@ -91,7 +91,7 @@ struct Report {
   int64_t cached_tokens = 0;  // prompt tokens whose trunk came from the prefix cache
   int64_t completion_tokens = 0;
   std::string skip_level;   // "off", a level's name, or "custom"
-  std::string skip_reason;  // why it ran dense although skipping was asked for; else empty
+  std::string skip_reason;  // why it ran dense, or gentler than it asked for; else empty
   double skip_ratio = 0;    // 1 - FLOPs / dense FLOPs of the prefill
   double attention_skip_ratio = 0;
   double ffn_skip_ratio = 0;

@@ -1,0 +1,45 @@
+#include "engine/quality/divergence.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace skipserve {
+namespace {
+
+constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+
+// Log of the sum of exponentials: what log-softmax subtracts. The largest logit is taken out first,
+// so that no exponential overflows.
+double LogSumExp(absl::Span<const float> logits) {
+  const double top = logits[ArgMax(logits)];
+  if (!std::isfinite(top)) return kNan;
+  double sum = 0;
+  for (const float logit : logits) sum += std::exp(logit - top);  // a NaN stays one
+  return top + std::log(sum);
+}
+
+}  // namespace
+
+double KlDivergence(absl::Span<const float> p_logits, absl::Span<const float> q_logits) {
+  if (p_logits.size() != q_logits.size() || p_logits.empty()) return kNan;
+  const double p_norm = LogSumExp(p_logits), q_norm = LogSumExp(q_logits);
+  if (std::isnan(p_norm) || std::isnan(q_norm)) return kNan;
+  double kl = 0;
+  for (size_t i = 0; i < p_logits.size(); ++i) {
+    const double log_p = p_logits[i] - p_norm, log_q = q_logits[i] - q_norm;
+    const double p = std::exp(log_p);
+    if (p > 0) kl += p * (log_p - log_q);  // p log p goes to 0 with p
+  }
+  return kl < 0 ? 0 : kl;  // by rounding, for rows that are all but equal
+}
+
+int32_t ArgMax(absl::Span<const float> logits) {
+  size_t best = 0;
+  for (size_t i = 1; i < logits.size(); ++i) {
+    if (logits[i] > logits[best] || std::isnan(logits[best])) best = i;
+  }
+  return static_cast<int32_t>(best);
+}
+
+}  // namespace skipserve

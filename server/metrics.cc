@@ -189,6 +189,7 @@ void Metrics::OnCanary(const CanaryEvent& event) {
   series_->canary_tokens.Add(level).Increment(static_cast<double>(event.tokens));
   series_->canary_agreeing.Add(level).Increment(static_cast<double>(event.agreeing));
   // So that its gauge is there, at 0, before anything is wrong.
+  if (event.level == "custom") return;  // policies of the callers' own never fall back
   absl::MutexLock lock(&mutex_);
   levels_.insert(event.level);
 }

@@ -137,7 +137,7 @@ void LlmEngine::Loop() {
     TellRetries(parts_.now());
     for (SequenceId id : step.dropped) {
       EndCanary(id, CanaryEvent::Outcome::kDropped,
-                "a request needed its memory, or the server is shutting down");
+                step.draining ? "the server is shutting down" : "a request needed its memory");
     }
     Finish(std::move(ended));
     Finish(BeginAdmitted(step));
@@ -180,6 +180,7 @@ std::vector<LlmEngine::Ended> LlmEngine::TakeEnded(absl::Time now) {
 LlmEngine::Step LlmEngine::PlanStep(absl::Time now) {
   Step step;
   step.plan = scheduler_.Plan(now);
+  step.draining = draining_;
   for (const auto& [id, unused] : canaries_) {
     if (draining_ || absl::c_linear_search(step.plan.dropped, id)) step.dropped.push_back(id);
   }

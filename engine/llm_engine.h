@@ -68,6 +68,7 @@ class LlmEngine final : public Engine {
     std::shared_ptr<Canary> canary;  // whose step it is, alone; else null
     SequenceId canary_id = 0;
     std::vector<SequenceId> dropped;  // canaries that are to end
+    bool draining = false;
   };
 
   void Loop();

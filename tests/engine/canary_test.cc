@@ -221,6 +221,7 @@ TEST_F(CanaryTest, GivesItsMemoryToWhoNeedsIt) {
   EXPECT_EQ(tokens.size(), 100u);
   const std::vector<CanaryEvent> events = watch_.Wait(1);
   EXPECT_EQ(events[0].outcome, Outcome::kDropped);
+  EXPECT_EQ(events[0].why, "a request needed its memory");
   EXPECT_EQ(events[0].level, "custom");
 }
 
@@ -231,7 +232,9 @@ TEST_F(CanaryTest, DoesNotDelayDrain) {
   const EngineLoad load = engine->load();
   EXPECT_EQ(load.kv_blocks_used, 0);
   EXPECT_EQ(load.kv_blocks_reserved, 0);
-  EXPECT_EQ(watch_.Wait(1)[0].outcome, Outcome::kDropped);
+  const CanaryEvent event = watch_.Wait(1)[0];
+  EXPECT_EQ(event.outcome, Outcome::kDropped);
+  EXPECT_EQ(event.why, "the server is shutting down");
 }
 
 TEST_F(CanaryTest, LevelsFallBackAndSaySo) {

@@ -212,13 +212,16 @@ TEST_F(CanaryTest, MoreThanCanWaitAreDropped) {
 
 TEST_F(CanaryTest, GivesItsMemoryToWhoNeedsIt) {
   EngineOptions options = Watching();
-  options.backend = "cpu";
   options.kv_memory_mb = 2;
   while (!OpenEngine(options).ok()) ++options.kv_memory_mb;  // room for little more than a context
   Engine* const engine = Open(options);
   BeginLongCanary(*engine);
-  const std::vector<int32_t> tokens = Answer(*engine, SomeRequest(1900, 2, 100));
-  EXPECT_EQ(tokens.size(), 100u);
+  auto sink = std::make_shared<CollectingSink>();
+  const auto id = engine->Submit(SomeRequest(40, 2, 1900), sink);
+  ASSERT_TRUE(id.ok());
+  sink->WaitForFirstToken();
+  engine->Cancel(*id);
+  sink->Wait();
   const std::vector<CanaryEvent> events = watch_.Wait(1);
   EXPECT_EQ(events[0].outcome, Outcome::kDropped);
   EXPECT_EQ(events[0].why, "a request needed its memory");

@@ -12,6 +12,7 @@
 #include "engine/chat_template.h"
 #include "engine/model_config.h"
 #include "engine/request.h"
+#include "engine/skip/guard.h"
 #include "engine/skip/level_figures.h"
 #include "engine/tokenizer.h"
 
@@ -53,6 +54,19 @@ struct EngineLoad {
   int64_t kv_blocks_reserved = 0;
   int64_t kv_blocks_total = 0;
   bool draining = false;
+  std::vector<LevelFallback> fallbacks;  // levels not served for now, from gentle to fast
+};
+
+// The end of a canary: a request that skipped, run again densely with the same tokens forced.
+struct CanaryEvent {
+  enum class Outcome { kMeasured, kDropped, kFailed };
+  Outcome outcome = Outcome::kMeasured;
+  std::string level;  // that the request was served by; "custom": a policy of its own
+  int64_t prompt_tokens = 0;
+  int64_t tokens = 0;    // compared, the answer's first ones
+  int64_t agreeing = 0;  // of these, where both runs prefer the same token
+  double kl = 0;         // KL(dense || skipping), nats per token compared
+  std::string why;       // it was dropped or failed
 };
 
 // What the engine tells whoever counts: called from the step thread, must return at once.
@@ -60,6 +74,8 @@ class EngineObserver {
  public:
   virtual ~EngineObserver() = default;
   virtual void OnStep(absl::Duration duration, int64_t decode_tokens, int64_t prefill_tokens) = 0;
+  virtual void OnCanary(const CanaryEvent& /*event*/) {}
+  virtual void OnLevelChange(const LevelChange& /*change*/) {}
 };
 
 class Engine {

@@ -1,36 +1,30 @@
 #include "engine/llm_engine.h"
 
 #include <algorithm>
-#include <exception>
-#include <new>
-#include <type_traits>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "engine/check_request.h"
+#include "engine/guarded.h"
 #include "engine/status_macros.h"
 
 namespace skipserve {
 namespace {
 
-// What `work` returns, or a status of what it throws: a backend that finds no memory, or cannot
-// build a kernel.
-template <typename Work>
-std::invoke_result_t<Work> Guarded(Work work) {
-  try {
-    return work();
-  } catch (const std::bad_alloc&) {
-    return absl::ResourceExhaustedError(
-        "the server ran out of memory on this request; try a shorter one");
-  } catch (const std::exception& e) {
-    return absl::InternalError(absl::StrCat("a step failed: ", e.what()));
-  }
+std::vector<std::string> LevelNames(const ModelInfo& info) {
+  std::vector<std::string> names;
+  for (const SkipLevelInfo& level : info.skip_levels) names.push_back(level.name);
+  return names;
 }
 
 }  // namespace
 
-LlmEngine::LlmEngine(EngineParts parts) : parts_(std::move(parts)), scheduler_(parts_.scheduler) {
+LlmEngine::LlmEngine(EngineParts parts)
+    : parts_(std::move(parts)),
+      guard_(LevelNames(parts_.info), parts_.canary.guard),
+      scheduler_(parts_.scheduler) {
   thread_ = std::thread([this] { Loop(); });
 }
 
@@ -50,9 +44,7 @@ absl::StatusOr<RequestId> LlmEngine::Submit(GenerateRequest request,
                                             std::shared_ptr<ResponseSink> sink) {
   const absl::Time now = parts_.now();
   ASSIGN_OR_RETURN(const int64_t max_tokens, CheckRequest(request, parts_.info));
-  ASSIGN_OR_RETURN(
-      ResolvedSkip skip,
-      parts_.levels->Resolve(request.skip, static_cast<int64_t>(request.prompt.size())));
+  ASSIGN_OR_RETURN(ResolvedSkip skip, Resolve(request, now));
   SequenceShape shape = Shape(skip, max_tokens);
   auto answer = std::make_shared<Answer>(std::move(request), std::move(skip), max_tokens,
                                          *parts_.tokenizer, std::move(sink), now);
@@ -77,6 +69,9 @@ void LlmEngine::Cancel(RequestId id) {
 void LlmEngine::Drain(absl::Duration grace) {
   absl::MutexLock lock(&mutex_);
   draining_ = true;
+  // At once, whatever step they are in: nobody gets their blocks before the next plan. The step
+  // thread then sees to the rest of them.
+  for (const auto& [id, unused] : canaries_) scheduler_.Remove(id);
   const auto empty = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return open_ == 0; };
   if (mutex_.AwaitWithTimeout(absl::Condition(&empty), grace)) return;
   abandon_ = true;
@@ -87,7 +82,23 @@ EngineLoad LlmEngine::load() const {
   absl::MutexLock lock(&mutex_);
   const Scheduler::Load l = scheduler_.load();
   return {l.waiting,         l.prefilling,   l.decoding, l.blocks_used,
-          l.blocks_reserved, l.blocks_total, draining_};
+          l.blocks_reserved, l.blocks_total, draining_,  guard_.Fallbacks(parts_.now())};
+}
+
+// As asked, or by a gentler level while the one asked for has fallen back.
+absl::StatusOr<ResolvedSkip> LlmEngine::Resolve(const GenerateRequest& request,
+                                                absl::Time now) const {
+  const int64_t tokens = static_cast<int64_t>(request.prompt.size());
+  ASSIGN_OR_RETURN(ResolvedSkip asked, parts_.levels->Resolve(request.skip, tokens));
+  const LevelGuard::Served served = guard_.Serve(asked.level, now);
+  if (served.level == asked.level) return asked;
+  SkipRequest gentler;
+  gentler.mode = SkipRequest::Mode::kLevel;
+  gentler.level = served.level;
+  ASSIGN_OR_RETURN(ResolvedSkip skip, parts_.levels->Resolve(gentler, tokens));
+  skip.reason =
+      skip.reason.empty() ? served.reason : absl::StrCat(served.reason, "; ", skip.reason);
+  return skip;
 }
 
 // All that the scheduler has to know of a request: KV need and work follow from the plan.
@@ -119,18 +130,28 @@ void LlmEngine::Loop() {
       absl::MutexLock lock(&mutex_);
       const auto ready = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return HasWork(); };
       mutex_.Await(absl::Condition(&ready));
-      if (stopping_ && answers_.empty()) return;
+      if (stopping_ && answers_.empty() && canaries_.empty()) return;
       ended = TakeEnded(parts_.now());
       step = PlanStep(parts_.now());
     }
+    TellRetries(parts_.now());
+    for (SequenceId id : step.dropped) {
+      EndCanary(id, CanaryEvent::Outcome::kDropped,
+                step.draining ? "the server is shutting down" : "a request needed its memory");
+    }
     Finish(std::move(ended));
     Finish(BeginAdmitted(step));
-    if (!step.plan.empty()) Finish(RunStep(step));
+    if (step.canary) {
+      RunCanary(step);
+    } else if (!step.plan.empty()) {
+      Finish(RunStep(step));
+    }
   }
 }
 
 bool LlmEngine::HasWork() const {
-  return stopping_ || abandon_ || !cancelled_.empty() || !scheduler_.idle();
+  return stopping_ || abandon_ || !cancelled_.empty() || !scheduler_.idle() ||
+         (draining_ && !canaries_.empty());
 }
 
 // Requests that end before the next step: cancelled, past their deadline, or given up in a drain.
@@ -159,10 +180,19 @@ std::vector<LlmEngine::Ended> LlmEngine::TakeEnded(absl::Time now) {
 LlmEngine::Step LlmEngine::PlanStep(absl::Time now) {
   Step step;
   step.plan = scheduler_.Plan(now);
+  step.draining = draining_;
+  for (const auto& [id, unused] : canaries_) {
+    if (draining_ || absl::c_linear_search(step.plan.dropped, id)) step.dropped.push_back(id);
+  }
   const auto add = [&](SequenceId id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    step.tables.emplace(id, scheduler_.tables(id));
+    if (const auto canary = canaries_.find(id); canary != canaries_.end()) {
+      step.canary_id = id;
+      step.canary = canary->second;
+      return;
+    }
     const AnswerPtr& answer = answers_.at(id);
     step.answers.emplace(id, answer);
-    step.tables.emplace(id, scheduler_.tables(id));
     if (answer->admitted()) return;
     answer->MarkAdmitted(scheduler_.admitted_at(id));
     step.admitted.emplace_back(id, answer);
@@ -182,7 +212,10 @@ std::vector<LlmEngine::Ended> LlmEngine::BeginAdmitted(Step& step) {
       return parts_.executor->Begin(id, answer->request().prompt, skip.policy, skip.plan,
                                     answer->request().row_report);
     });
-    if (status.ok()) continue;
+    if (status.ok()) {
+      BeginRecord(id, *answer);
+      continue;
+    }
     std::erase_if(step.plan.trunks, [id = id](const TrunkItem& item) { return item.id == id; });
     std::erase_if(step.plan.skips, [id = id](const SkipItem& item) { return item.id == id; });
     step.answers.erase(id);  // or a failure of the rest of the step would end it again
@@ -207,6 +240,7 @@ std::vector<LlmEngine::Ended> LlmEngine::RunStep(Step& step) {
       const AnswerPtr& answer = step.answers.at(row.id);
       const absl::StatusOr<bool> complete =
           Guarded([&] { return answer->Next(row.logits, sampler_, now); });
+      if (complete.ok()) Keep(row.id, *answer, row.logits);
       if (!complete.ok() || *complete) {
         ended.push_back({row.id, answer, complete.status()});
       } else {
@@ -214,13 +248,7 @@ std::vector<LlmEngine::Ended> LlmEngine::RunStep(Step& step) {
       }
     }
   }
-  if (parts_.observer) {
-    int64_t prefill_tokens = 0;
-    for (const TrunkItem& item : step.plan.trunks)
-      prefill_tokens += item.token_end - item.token_begin;
-    parts_.observer->OnStep(now - begin, static_cast<int64_t>(step.plan.decodes.size()),
-                            prefill_tokens);
-  }
+  ObserveStep(step.plan, now - begin);
   absl::MutexLock lock(&mutex_);
   if (logits.ok()) scheduler_.Commit(step.plan);
   for (const Ended& e : ended) {
@@ -228,6 +256,13 @@ std::vector<LlmEngine::Ended> LlmEngine::RunStep(Step& step) {
     answers_.erase(e.id);
   }
   return ended;
+}
+
+void LlmEngine::ObserveStep(const StepPlan& plan, absl::Duration duration) {
+  if (!parts_.observer) return;
+  int64_t prefill_tokens = 0;
+  for (const TrunkItem& item : plan.trunks) prefill_tokens += item.token_end - item.token_begin;
+  parts_.observer->OnStep(duration, static_cast<int64_t>(plan.decodes.size()), prefill_tokens);
 }
 
 void LlmEngine::Finish(std::vector<Ended> ended) {
@@ -241,7 +276,9 @@ void LlmEngine::Finish(std::vector<Ended> ended) {
       if (request.row_report) report.rows = parts_.executor->TakeRows(e.id);
       parts_.executor->Forget(e.id);
     }
+    const bool ended_well = e.status.ok();
     e.answer->Finish(std::move(e.status), std::move(report), parts_.now());
+    StartCanary(e.id, *e.answer, ended_well);
     absl::MutexLock lock(&mutex_);
     --open_;
   }

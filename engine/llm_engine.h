@@ -16,7 +16,9 @@
 #include "engine/decoder.h"
 #include "engine/engine.h"
 #include "engine/executor.h"
+#include "engine/quality/canary.h"
 #include "engine/sampler.h"
+#include "engine/skip/guard.h"
 #include "engine/skip/levels.h"
 #include "scheduler/scheduler.h"
 
@@ -32,6 +34,7 @@ struct EngineParts {
   std::unique_ptr<Executor> executor;
   std::unique_ptr<SkipLevels> levels;
   Scheduler::Options scheduler;
+  CanaryOptions canary;
   EngineObserver* observer = nullptr;
   std::function<absl::Time()> now = [] { return absl::Now(); };
 };
@@ -62,6 +65,10 @@ class LlmEngine final : public Engine {
     TablesById tables;
     std::vector<std::pair<RequestId, AnswerPtr>> admitted;  // in a plan for the first time
     std::unordered_map<RequestId, AnswerPtr> answers;
+    std::shared_ptr<Canary> canary;  // whose step it is, alone; else null
+    SequenceId canary_id = 0;
+    std::vector<SequenceId> dropped;  // canaries that are to end
+    bool draining = false;
   };
 
   void Loop();
@@ -70,15 +77,29 @@ class LlmEngine final : public Engine {
   Step PlanStep(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::vector<Ended> BeginAdmitted(Step& step);
   std::vector<Ended> RunStep(Step& step);
+  void ObserveStep(const StepPlan& plan, absl::Duration duration);
   void Finish(std::vector<Ended> ended);
   SequenceShape Shape(const ResolvedSkip& skip, int64_t max_tokens) const;
+  absl::StatusOr<ResolvedSkip> Resolve(const GenerateRequest& request, absl::Time now) const;
+
+  // Canaries, in llm_engine_canary.cc; on the step thread.
+  void BeginRecord(RequestId id, const Answer& answer);
+  void Keep(RequestId id, const Answer& answer, absl::Span<const float> logits);
+  void StartCanary(RequestId id, const Answer& answer, bool ended_well);
+  void RunCanary(const Step& step);
+  void EndCanary(SequenceId id, CanaryEvent::Outcome outcome, std::string why);
+  void TellCanary(CanaryEvent event);
+  void TellRetries(absl::Time now);
 
   EngineParts parts_;
   const Sampler sampler_{};
+  LevelGuard guard_;
+  std::unordered_map<RequestId, CanaryRecord> records_;  // of running answers; the step thread's
 
   mutable absl::Mutex mutex_;
   Scheduler scheduler_ ABSL_GUARDED_BY(mutex_);
   std::unordered_map<RequestId, AnswerPtr> answers_ ABSL_GUARDED_BY(mutex_);
+  std::unordered_map<SequenceId, std::shared_ptr<Canary>> canaries_ ABSL_GUARDED_BY(mutex_);
   std::vector<RequestId> cancelled_ ABSL_GUARDED_BY(mutex_);
   int64_t open_ ABSL_GUARDED_BY(mutex_) = 0;  // submitted, and OnFinish not yet called
   RequestId next_id_ ABSL_GUARDED_BY(mutex_) = 1;

@@ -49,6 +49,13 @@ absl::Status CheckOptions(const EngineOptions& o) {
   RETURN_IF_ERROR(positive("--default-max-tokens", o.default_max_tokens, 1));
   RETURN_IF_ERROR(positive("--chunk-tokens", o.chunk_tokens, 32));
   RETURN_IF_ERROR(positive("--skip-min-prompt", o.skip_min_prompt, 0));
+  if (!(o.canary.rate >= 0 && o.canary.rate <= 1)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--canary is ", o.canary.rate, "; it must be from 0 to 1"));
+  }
+  if (!(o.canary.guard.max_kl >= 0) || o.canary.guard.hold < absl::ZeroDuration()) {
+    return absl::InvalidArgumentError("--canary-max-kl and --canary-hold must not be negative");
+  }
   if (o.max_running > Ops::kMaxDecodeRows) {
     return absl::InvalidArgumentError(absl::StrCat("--max-running is ", o.max_running,
                                                    "; it may be up to ", Ops::kMaxDecodeRows));
@@ -139,6 +146,7 @@ absl::StatusOr<std::unique_ptr<Engine>> OpenEngine(const EngineOptions& options,
   parts.levels =
       std::make_unique<SkipLevels>(config, skip_file.settings, proxy, options.skip_enabled);
   parts.info = MakeInfo(options, *model, dtype, *parts.ops, *parts.levels, max_context);
+  parts.canary = options.canary;
   parts.observer = options.observer;
   return std::make_unique<LlmEngine>(std::move(parts));
 }

@@ -7,6 +7,7 @@
 
 #include "absl/status/statusor.h"
 #include "engine/engine.h"
+#include "engine/quality/canary.h"
 #include "kernels/ops.h"
 
 namespace skipserve {
@@ -26,6 +27,7 @@ struct EngineOptions {
   std::string skip_file;              // "": the file beside the model, if there is one
   std::string default_skip_level;  // "": the skip settings' own default; "off": dense unless asked
   int64_t skip_min_prompt = 0;  // shorter prompts run dense in mode auto; 0: the skip settings' own
+  CanaryOptions canary;
   EngineObserver* observer = nullptr;  // may be null; outlives the engine
 };
 

@@ -91,7 +91,7 @@ struct Report {
   int64_t cached_tokens = 0;  // prompt tokens whose trunk came from the prefix cache
   int64_t completion_tokens = 0;
   std::string skip_level;          // "off", a level's name, or "custom"
-  std::string skip_reason;         // why it ran dense although skipping was asked for; else empty
+  std::string skip_reason;         // why it ran dense, or gentler than it asked for; else empty
   std::string policy_fingerprint;  // of the policy that acted; empty where it ran dense
   // What the level was measured to cost at about this length, in LengthFigures' terms: none for a
   // policy of the caller's own or a level nobody measured. Dense is exact: 0 and 1.

@@ -34,10 +34,10 @@ absl::Status Scheduler::CheckBlocks() const {
     seen[block] = 1;
     return true;
   };
-  for (const Sequence* sequence : running_) {
-    for (const BlockTable& table : sequence->tables) {
+  for (const auto& [id, sequence] : sequences_) {
+    for (const BlockTable& table : sequence.tables) {
       for (BlockId block : table.blocks) {
-        if (!see(block)) return Broken("block ", block, " of ", sequence->id, " owned twice");
+        if (!see(block)) return Broken("block ", block, " of ", id, " owned twice");
         ++used;
       }
     }
@@ -96,9 +96,9 @@ absl::Status Scheduler::CheckSequence(const Sequence& sequence) const {
 
 // Every sequence is in one queue, once; the counters are the queues' sums.
 absl::Status Scheduler::CheckQueues() const {
-  if (waiting_.size() + running_.size() != sequences_.size()) {
-    return Broken(waiting_.size(), " waiting + ", running_.size(), " running of ",
-                  sequences_.size());
+  if (waiting_.size() + running_.size() + idle_.size() != sequences_.size()) {
+    return Broken(waiting_.size(), " waiting + ", running_.size(), " running + ", idle_.size(),
+                  " idle of ", sequences_.size());
   }
   std::unordered_map<SequenceId, int> places;
   int64_t reserved = 0;
@@ -113,19 +113,30 @@ absl::Status Scheduler::CheckQueues() const {
     reserved += sequence->blocks_needed;
     prefilling += sequence->phase != Phase::kDecode;
   }
+  int64_t idle_reserved = 0;
+  for (const Sequence* sequence : idle_) {
+    ++places[sequence->id];
+    if (!sequence->idle) return Broken(sequence->id, " is no idle sequence");
+    if (sequence->phase == Phase::kWaiting) continue;
+    if (sequence != idle_.front()) return Broken(sequence->id, " has overtaken an idle sequence");
+    idle_reserved = sequence->blocks_needed;
+  }
   // As many places as sequences, so none is in two or in none.
   if (places.size() != sequences_.size()) return Broken("a sequence is queued twice");
-  if (reserved != reserved_ || reserved > pool_.total()) {
-    return Broken(reserved, " blocks reserved, counted ", reserved_, " of ", pool_.total());
+  if (reserved != reserved_ || idle_reserved != idle_reserved_ ||
+      reserved + idle_reserved > pool_.total()) {
+    return Broken(reserved, " + ", idle_reserved, " blocks reserved, counted ", reserved_, " + ",
+                  idle_reserved_, " of ", pool_.total());
   }
   if (prefilling != prefilling_) {
     return Broken(prefilling, " sequences prefill, counted ", prefilling_);
   }
   if (running_.size() > static_cast<size_t>(options_.max_running) ||
       prefilling > options_.max_prefilling ||
-      waiting_.size() > static_cast<size_t>(options_.max_queue)) {
+      waiting_.size() > static_cast<size_t>(options_.max_queue) ||
+      idle_.size() > static_cast<size_t>(options_.max_idle)) {
     return Broken("more sequences than allowed: ", waiting_.size(), " waiting, ", running_.size(),
-                  " running, ", prefilling, " prefilling");
+                  " running, ", prefilling, " prefilling, ", idle_.size(), " idle");
   }
   return absl::OkStatus();
 }

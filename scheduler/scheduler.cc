@@ -24,6 +24,7 @@ absl::Status Scheduler::CheckOptions(const Options& options) {
       {"max_running", options.max_running >= 1},
       {"max_prefilling", options.max_prefilling >= 1},
       {"max_queue", options.max_queue >= 1},
+      {"max_idle", options.max_idle >= 0},
       {"min_chunk_tokens", options.min_chunk_tokens >= 1},
       {"chunk_tokens", options.chunk_tokens >= options.min_chunk_tokens},
       {"busy_step_flops", options.busy_step_flops >= 0},  // false for NaN
@@ -47,7 +48,7 @@ int64_t Scheduler::BlocksNeeded(const SequenceShape& shape) const {
   return BlocksFor(shape, options_.block_tokens);
 }
 
-absl::Status Scheduler::Add(SequenceId id, SequenceShape shape) {
+absl::Status Scheduler::CheckNew(SequenceId id, const SequenceShape& shape) const {
   if (!options_status_.ok()) return options_status_;
   if (absl::Status status = CheckShape(shape, options_.layers); !status.ok()) return status;
   if (sequences_.count(id) != 0) {
@@ -60,16 +61,38 @@ absl::Status Scheduler::Add(SequenceId id, SequenceShape shape) {
                      shape.max_new_tokens, " new ones need ", needed, " KV blocks of ",
                      options_.block_tokens, " tokens; there are ", pool_.total()));
   }
+  return absl::OkStatus();
+}
+
+Sequence& Scheduler::Record(SequenceId id, SequenceShape shape) {
+  Sequence& sequence = sequences_[id];
+  sequence.id = id;
+  sequence.blocks_needed = BlocksNeeded(shape);
+  sequence.shape = std::move(shape);
+  return sequence;
+}
+
+absl::Status Scheduler::Add(SequenceId id, SequenceShape shape) {
+  if (absl::Status status = CheckNew(id, shape); !status.ok()) return status;
   if (waiting_.size() >= static_cast<size_t>(options_.max_queue)) {
     return absl::ResourceExhaustedError(absl::StrCat(kQueueFull, waiting_.size(),
                                                      " requests are waiting, at most ",
                                                      options_.max_queue, " may; try again later"));
   }
-  Sequence& sequence = sequences_[id];
-  sequence.id = id;
-  sequence.shape = std::move(shape);
-  sequence.blocks_needed = needed;
-  waiting_.push_back(&sequence);
+  waiting_.push_back(&Record(id, std::move(shape)));
+  return absl::OkStatus();
+}
+
+absl::Status Scheduler::AddIdle(SequenceId id, SequenceShape shape) {
+  if (absl::Status status = CheckNew(id, shape); !status.ok()) return status;
+  if (idle_.size() >= static_cast<size_t>(options_.max_idle)) {
+    return absl::ResourceExhaustedError(absl::StrCat(kQueueFull, idle_.size(),
+                                                     " idle sequences are there, at most ",
+                                                     options_.max_idle, " may"));
+  }
+  Sequence& sequence = Record(id, std::move(shape));
+  sequence.idle = true;
+  idle_.push_back(&sequence);
   return absl::OkStatus();
 }
 
@@ -77,7 +100,11 @@ bool Scheduler::Remove(SequenceId id) {
   auto found = sequences_.find(id);
   if (found == sequences_.end()) return false;
   Sequence& sequence = found->second;
-  if (sequence.phase == Phase::kWaiting) {
+  if (sequence.idle) {
+    idle_.erase(std::find(idle_.begin(), idle_.end(), &sequence));
+    for (BlockTable& table : sequence.tables) pool_.Give(table);
+    if (sequence.phase != Phase::kWaiting) idle_reserved_ = 0;
+  } else if (sequence.phase == Phase::kWaiting) {
     waiting_.erase(std::find(waiting_.begin(), waiting_.end(), &sequence));
   } else {
     running_.erase(std::find(running_.begin(), running_.end(), &sequence));
@@ -90,15 +117,28 @@ bool Scheduler::Remove(SequenceId id) {
 }
 
 StepPlan Scheduler::Plan(absl::Time now) {
-  Admit(now);
   StepPlan plan;
+  Admit(now, plan);
   for (Sequence* sequence : running_) sequence->planned = false;
-  PlanDecodes(plan);
-  PlanPrefills(plan);
+  if (!idle_.empty()) idle_.front()->planned = false;
+  if (!running_.empty()) {
+    PlanDecodes(running_, plan);
+    PlanPrefills(running_,
+                 plan.decodes.empty() ? options_.idle_step_flops : options_.busy_step_flops, plan);
+  } else if (!idle_.empty()) {
+    // Nobody waits either: alone, any sequence that Add took would have been admitted.
+    Sequence& first = *idle_.front();
+    if (first.phase == Phase::kWaiting) {
+      idle_reserved_ = first.blocks_needed;
+      Start(first, now);
+    }
+    PlanDecodes({&first}, plan);
+    PlanPrefills({&first}, options_.busy_step_flops, plan);
+  }
   return plan;
 }
 
-void Scheduler::Admit(absl::Time now) {
+void Scheduler::Admit(absl::Time now, StepPlan& plan) {
   while (!waiting_.empty()) {
     Sequence& head = *waiting_.front();
     // Whoever is behind the head waits too, even if small: else a large request might never start.
@@ -110,18 +150,30 @@ void Scheduler::Admit(absl::Time now) {
     running_.push_back(&head);
     ++prefilling_;
     reserved_ += head.blocks_needed;
-    head.phase = Phase::kTrunk;
-    head.admitted_at = now;
-    head.tables.resize(options_.layers);
-    for (int32_t l = 0; l < options_.layers; ++l) {
-      head.tables[l].blocks.reserve(BlocksFor(KvLimit(head.shape, l), options_.block_tokens));
-    }
+    if (reserved_ + idle_reserved_ > pool_.total()) DropIdle(plan);
+    Start(head, now);
   }
 }
 
-void Scheduler::PlanDecodes(StepPlan& plan) {
-  plan.decodes.reserve(running_.size() - prefilling_);
-  for (Sequence* sequence : running_) {
+void Scheduler::Start(Sequence& sequence, absl::Time now) {
+  sequence.phase = Phase::kTrunk;
+  sequence.admitted_at = now;
+  sequence.tables.resize(options_.layers);
+  for (int32_t l = 0; l < options_.layers; ++l) {
+    sequence.tables[l].blocks.reserve(BlocksFor(KvLimit(sequence.shape, l), options_.block_tokens));
+  }
+}
+
+// The one that runs; those behind it hold nothing.
+void Scheduler::DropIdle(StepPlan& plan) {
+  const SequenceId id = idle_.front()->id;
+  plan.dropped.push_back(id);
+  Remove(id);
+}
+
+void Scheduler::PlanDecodes(const std::vector<Sequence*>& sequences, StepPlan& plan) {
+  plan.decodes.reserve(sequences.size());
+  for (Sequence* sequence : sequences) {
     if (sequence->phase != Phase::kDecode) continue;
     bool covered = true;
     for (int32_t l = 0; l < options_.layers && covered; ++l) {
@@ -133,9 +185,8 @@ void Scheduler::PlanDecodes(StepPlan& plan) {
   }
 }
 
-void Scheduler::PlanPrefills(StepPlan& plan) {
-  double left = plan.decodes.empty() ? options_.idle_step_flops : options_.busy_step_flops;
-  for (Sequence* sequence : running_) {
+void Scheduler::PlanPrefills(const std::vector<Sequence*>& sequences, double left, StepPlan& plan) {
+  for (Sequence* sequence : sequences) {
     const SequenceShape& shape = sequence->shape;
     const bool first = plan.trunks.empty() && plan.skips.empty();
     if (sequence->phase == Phase::kTrunk) {
@@ -218,7 +269,7 @@ Sequence* Scheduler::TakePlanned(SequenceId id, Phase phase) {
 
 void Scheduler::EndPrefill(Sequence& sequence) {
   sequence.phase = Phase::kDecode;
-  --prefilling_;
+  if (!sequence.idle) --prefilling_;
 }
 
 Scheduler::Phase Scheduler::phase(SequenceId id) const { return sequences_.at(id).phase; }
@@ -240,7 +291,7 @@ Scheduler::Load Scheduler::load() const {
   load.decoding = static_cast<int64_t>(running_.size()) - prefilling_;
   load.blocks_total = pool_.total();
   load.blocks_used = pool_.used();
-  load.blocks_reserved = reserved_;
+  load.blocks_reserved = reserved_ + idle_reserved_;
   return load;
 }
 

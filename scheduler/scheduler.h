@@ -6,6 +6,12 @@
 // chunks, then through its skipping layers in slices, then decodes one token a step until it is
 // removed. Its first token comes from the prefill's logits; each decode step writes the token
 // before to every layer's cache, so the last of max_new_tokens is never written.
+//
+// Beside these ordinary sequences there may be a few of idle priority, for work that nobody waits
+// for. They go through the same phases, one after the other, in steps of their own that are planned
+// only while there is no ordinary sequence at all. So ordinary plans are the same with and without
+// them, and who arrives during such a step waits for its end: it is no larger than what a decode
+// step lets in of others' prefill.
 #pragma once
 
 #include <cstdint>
@@ -31,14 +37,16 @@ class Scheduler {
     int32_t max_running = 32;       // admitted sequences, prefilling or decoding: the widest decode
     int32_t max_prefilling = 2;     // admitted and still in prefill (each holds hidden states)
     int32_t max_queue = 256;        // waiting sequences
+    int32_t max_idle = 2;           // sequences of idle priority, the one that runs included
     int64_t min_chunk_tokens = 32;  // trunk chunks end at multiples of it, or with the prompt
     int64_t chunk_tokens = 512;     // largest trunk chunk
-    double busy_step_flops = 4e9;   // prefill work of one step while others decode
+    double busy_step_flops = 4e9;   // prefill work of one step while others decode, or if idle
     double idle_step_flops = 1e11;  // prefill work of one step while nobody does
   };
 
   using Phase = SequencePhase;
 
+  // Ordinary sequences; blocks are everybody's.
   struct Load {
     int64_t waiting = 0;
     int64_t prefilling = 0;
@@ -69,6 +77,8 @@ class Scheduler {
   // message has the numbers); INVALID_ARGUMENT for a shape that contradicts itself;
   // ALREADY_EXISTS for an id in use.
   absl::Status Add(SequenceId id, SequenceShape shape);
+  // Likewise for one of idle priority, where max_idle bounds what the queue may hold.
+  absl::Status AddIdle(SequenceId id, SequenceShape shape);
 
   // Ends a sequence at any moment between steps, in any phase, and frees everything it holds. False
   // if unknown.
@@ -85,6 +95,8 @@ class Scheduler {
   // The caller removes a sequence that has its max_new_tokens. One that it left is not planned any
   // further, as the write would fall outside of what was reserved: nobody else's blocks are
   // touched, and CheckInvariants reports the mistake.
+  //
+  // An idle sequence whose blocks an ordinary one needs is dropped, and listed in the plan.
   StepPlan Plan(absl::Time now);
 
   // Records that `plan`, the latest one, ran (or those of its items that did). Sequences removed
@@ -101,16 +113,20 @@ class Scheduler {
   absl::Time admitted_at(SequenceId id) const;
 
   Load load() const;
-  bool idle() const;  // nothing waiting, nothing running
+  bool idle() const;  // no sequence of any priority
 
   // For tests: INTERNAL naming the first broken invariant (block owned twice, leaked, table too
   // short, over-reserved).
   absl::Status CheckInvariants() const;
 
  private:
-  void Admit(absl::Time now);
-  void PlanDecodes(StepPlan& plan);
-  void PlanPrefills(StepPlan& plan);
+  absl::Status CheckNew(SequenceId id, const SequenceShape& shape) const;
+  Sequence& Record(SequenceId id, SequenceShape shape);
+  void Admit(absl::Time now, StepPlan& plan);
+  void Start(Sequence& sequence, absl::Time now);
+  void DropIdle(StepPlan& plan);
+  void PlanDecodes(const std::vector<Sequence*>& sequences, StepPlan& plan);
+  void PlanPrefills(const std::vector<Sequence*>& sequences, double left, StepPlan& plan);
   // Takes what layer `layer` lacks to hold `tokens` tokens. False, and nothing taken, beyond the
   // reservation.
   bool Cover(Sequence& sequence, int32_t layer, int64_t tokens);
@@ -126,11 +142,13 @@ class Scheduler {
   const Options options_;
   const absl::Status options_status_;
   BlockPool pool_;
-  int64_t reserved_ = 0;
+  int64_t reserved_ = 0;       // for ordinary sequences; with the idle one's never beyond the pool
+  int64_t idle_reserved_ = 0;  // for the idle sequence that runs
   int32_t prefilling_ = 0;
   std::unordered_map<SequenceId, Sequence> sequences_;  // its addresses stay while it grows
   std::deque<Sequence*> waiting_;                       // oldest first
   std::vector<Sequence*> running_;                      // in order of admission
+  std::deque<Sequence*> idle_;                          // oldest first; only the first may run
 };
 
 }  // namespace skipserve

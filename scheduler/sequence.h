@@ -17,6 +17,7 @@ struct Sequence {
   SequenceShape shape;
   int64_t blocks_needed = 0;
   absl::Time admitted_at = absl::InfiniteFuture();
+  bool idle = false;  // of idle priority
 
   SequencePhase phase = SequencePhase::kWaiting;
   int64_t trunk_tokens = 0;  // prompt tokens that have passed the trunk

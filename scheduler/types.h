@@ -54,7 +54,10 @@ struct StepPlan {
   std::vector<DecodeItem> decodes;
   std::vector<TrunkItem> trunks;
   std::vector<SkipItem> skips;
+  // Idle sequences that had to give their blocks to ordinary ones: gone from the scheduler.
+  std::vector<SequenceId> dropped;
 
+  // No work; some may have been dropped.
   bool empty() const { return decodes.empty() && trunks.empty() && skips.empty(); }
 };
 

@@ -10,6 +10,7 @@
 
 #include "absl/synchronization/notification.h"
 #include "engine/open.h"
+#include "server/engine_log.h"
 #include "server/interrupt.h"
 #include "server/metrics.h"
 #include "server/serve.h"
@@ -27,7 +28,8 @@ int RunServe(const Options& options) {
   signal(SIGPIPE, SIG_IGN);  // whoever read our output may have gone; the clients have not
   Metrics metrics;
   EngineOptions engine_options = options.engine;
-  engine_options.observer = &metrics;
+  EngineLog log(metrics);
+  engine_options.observer = &log;
   absl::StatusOr<std::unique_ptr<Engine>> engine = OpenEngine(engine_options);
   absl::Status status = engine.status();
   signals.OnInterrupt([&stop] { stop.Notify(); });

@@ -57,6 +57,11 @@ absl::StatusOr<Json> ToJson(const v1::SkipPolicy& proto) {
   if (proto.has_recent()) json["recent"] = proto.recent();
   if (proto.has_window()) json["window"] = proto.window();
   if (proto.has_pool()) json["pool"] = proto.pool();
+  json["probe_layers"] = Json(proto.probe_layers());
+  if (!std::isfinite(proto.memory())) {
+    return absl::InvalidArgumentError("memory must be a finite number");
+  }
+  json["memory"] = proto.memory();
   RETURN_IF_ERROR(PutEnum("window_reduce", proto.window_reduce(), {"mean", "max"}, &json));
   RETURN_IF_ERROR(PutEnum("head_reduce", proto.head_reduce(), {"mean", "max"}, &json));
   RETURN_IF_ERROR(
@@ -96,6 +101,8 @@ void PolicyToProto(const SkipPolicy& policy, v1::SkipPolicy* proto) {
   proto->set_window_reduce(ToProto(policy.window_reduce));
   proto->set_head_reduce(ToProto(policy.head_reduce));
   proto->set_pool(policy.pool);
+  proto->mutable_probe_layers()->Assign(policy.probe_layers.begin(), policy.probe_layers.end());
+  proto->set_memory(policy.memory);
   switch (policy.ffn_score) {
     case FfnScore::kProduct:
       proto->set_ffn_score(v1::SkipPolicy::FFN_SCORE_PRODUCT);

@@ -126,6 +126,14 @@ void LoadToProto(const EngineLoad& load, v1::GetLoadResponse* proto) {
   proto->set_kv_blocks_reserved(load.kv_blocks_reserved);
   proto->set_kv_blocks_total(load.kv_blocks_total);
   proto->set_draining(load.draining);
+  for (const LevelFallback& fallback : load.fallbacks) {
+    v1::LevelFallback* out = proto->add_level_fallbacks();
+    out->set_level(fallback.level);
+    out->set_served_by(fallback.served_by);
+    out->set_canary_kl(fallback.kl);
+    out->set_canary_max_kl(fallback.max_kl);
+    out->set_retry_in_seconds(absl::ToDoubleSeconds(fallback.retry_in));
+  }
 }
 
 }  // namespace skipserve

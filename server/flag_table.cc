@@ -58,6 +58,20 @@ std::vector<Flag> MakeTable() {
            "Shorter prompts, in tokens, are read densely unless a level is asked for; 0: the "
            "settings' own.",
            kZeroOrMore),
+      Bind(kServe, "Skipping", "canary", FIELD(engine.canary.rate),
+           "Share of the requests that skip, 0 to 1, that are read again densely when the server "
+           "has "
+           "nothing else to do, to see how far apart the answers' first 32 tokens are.",
+           {0, 1}),
+      Bind(kServe, "Skipping", "canary-max-kl", FIELD(engine.canary.guard.max_kl),
+           "A level whose last 16 canaries (at least 4) are on average further from dense than "
+           "this, "
+           "KL in nats per token, is served by the next gentler one.",
+           {0, 1000}),
+      Bind(kServe, "Skipping", "canary-hold", FIELD(engine.canary.guard.hold),
+           "Seconds before such a level is tried again; twice as long each time it fails, up to 8 "
+           "times as long.",
+           {0.001, 1e6}),
       Bind(kServe, "Requests", "max-running", FIELD(engine.max_running),
            "Answers worked on at once.", kCounts),
       Bind(kServe, "Requests", "max-queue", FIELD(engine.max_queue),

@@ -16,6 +16,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 #include "server/options.h"
 
 namespace skipserve {
@@ -90,12 +91,22 @@ inline absl::Status ReadValue(absl::string_view text, Range range, std::chrono::
   return absl::OkStatus();
 }
 
+inline absl::Status ReadValue(absl::string_view text, Range range, absl::Duration* out) {
+  double seconds = 0;
+  if (absl::Status status = ReadValue(text, range, &seconds); !status.ok()) return status;
+  *out = absl::Seconds(seconds);
+  return absl::OkStatus();
+}
+
 inline std::string ShowValue(const std::string& value) { return value; }
 inline std::string ShowValue(bool value) { return value ? "true" : "false"; }
 inline std::string ShowValue(const std::vector<int64_t>& v) { return absl::StrJoin(v, ","); }
 inline std::string ShowValue(const std::vector<std::string>& v) { return absl::StrJoin(v, ","); }
 inline std::string ShowValue(std::chrono::milliseconds value) {
   return absl::StrCat(static_cast<double>(value.count()) / 1000);
+}
+inline std::string ShowValue(absl::Duration value) {
+  return absl::StrCat(absl::ToDoubleSeconds(value));
 }
 template <typename T>
 std::string ShowValue(const T& value) {

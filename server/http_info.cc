@@ -7,6 +7,22 @@
 #include "server/openai_models.h"
 
 namespace skipserve {
+namespace {
+
+// Not a reason to be called unready: the requests are served, by gentler levels.
+nlohmann::ordered_json FallbacksJson(const EngineLoad& load) {
+  auto json = nlohmann::ordered_json::array();
+  for (const LevelFallback& fallback : load.fallbacks) {
+    json.push_back({{"level", fallback.level},
+                    {"served_by", fallback.served_by},
+                    {"canary_kl", fallback.kl},
+                    {"canary_max_kl", fallback.max_kl},
+                    {"retry_in_seconds", absl::ToDoubleSeconds(fallback.retry_in)}});
+  }
+  return json;
+}
+
+}  // namespace
 
 HttpReply HandleIndex(HttpContext& context, const HttpRequest&) {
   std::string text = absl::StrCat("SkipServe, serving ", context.options.served_name, "\n\n");
@@ -21,11 +37,12 @@ HttpReply HandleHealth(HttpContext&, const HttpRequest&) {
 }
 
 HttpReply HandleReady(HttpContext& context, const HttpRequest&) {
-  if (context.engine.load().draining || context.stopping) {
+  const EngineLoad load = context.engine.load();
+  if (load.draining || context.stopping) {
     return ErrorReply(ApiErrorFor(503, "The server is shutting down."));
   }
   if (!context.ready) return ErrorReply(ApiErrorFor(503, "The server is not ready."));
-  return JsonReply(200, {{"status", "ready"}});
+  return JsonReply(200, {{"status", "ready"}, {"level_fallbacks", FallbacksJson(load)}});
 }
 
 HttpReply HandleLoad(HttpContext& context, const HttpRequest&) {

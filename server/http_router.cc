@@ -55,7 +55,8 @@ const std::vector<HttpRoute>& HttpRoutes() {
       {"POST", "/tokenize", "{\"text\" or \"messages\"} to token ids", HandleTokenize},
       {"POST", "/detokenize", "{\"tokens\"} to text", HandleDetokenize},
       {"GET", "/health", "200 while the process lives", HandleHealth},
-      {"GET", "/ready", "200 while requests are taken, else 503", HandleReady},
+      {"GET", "/ready", "200 while requests are taken, with the levels that fell back; else 503",
+       HandleReady},
       {"GET", "/load", "queue, running requests and KV memory", HandleLoad},
       {"GET", "/metrics", "figures for Prometheus", HandleMetrics},
   };

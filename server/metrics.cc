@@ -1,8 +1,10 @@
 // Names, help texts and buckets; see the header.
 #include "server/metrics.h"
 
+#include <map>
 #include <sstream>
 
+#include "absl/algorithm/container.h"
 #include "prometheus/counter.h"
 #include "prometheus/gauge.h"
 #include "prometheus/histogram.h"
@@ -40,6 +42,24 @@ const Buckets& StepBuckets() {
   static const Buckets buckets = {0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05,
                                   0.075, 0.1,    0.15,  0.25, 0.5,  1,    2.5};
   return buckets;
+}
+
+// In nats per token: around 0.01 nobody can tell; beyond 1 the answers are different ones.
+const Buckets& KlBuckets() {
+  static const Buckets buckets = {0.001, 0.003, 0.01, 0.03, 0.06, 0.125, 0.25, 0.5, 1, 2, 4, 8};
+  return buckets;
+}
+
+const char* OutcomeName(CanaryEvent::Outcome outcome) {
+  switch (outcome) {
+    case CanaryEvent::Outcome::kMeasured:
+      return "measured";
+    case CanaryEvent::Outcome::kDropped:
+      return "dropped";
+    case CanaryEvent::Outcome::kFailed:
+      return "failed";
+  }
+  return "";
 }
 
 }  // namespace
@@ -89,6 +109,38 @@ struct Metrics::Series {
       AddHistogram(registry, "skipserve_skip_ratio",
                    "Share of a prompt's prefill FLOPs that skipping saved; 0 is dense.",
                    {0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9});
+  prometheus::Family<prometheus::Counter>& canaries =
+      prometheus::BuildCounter()
+          .Name("skipserve_canary_total")
+          .Help(
+              "Requests that skipped and were chosen to be run again densely, by level and "
+              "outcome.")
+          .Register(registry);
+  prometheus::Family<prometheus::Histogram>& canary_kl =
+      prometheus::BuildHistogram()
+          .Name("skipserve_canary_kl")
+          .Help("KL(dense || skipping) of a canary, nats per token, by level.")
+          .Register(registry);
+  prometheus::Family<prometheus::Counter>& canary_tokens =
+      prometheus::BuildCounter()
+          .Name("skipserve_canary_tokens_total")
+          .Help("Tokens that canaries compared, by level.")
+          .Register(registry);
+  prometheus::Family<prometheus::Counter>& canary_agreeing =
+      prometheus::BuildCounter()
+          .Name("skipserve_canary_agreeing_tokens_total")
+          .Help("Of these, tokens where dense and skipping prefer the same, by level.")
+          .Register(registry);
+  prometheus::Family<prometheus::Counter>& fallbacks =
+      prometheus::BuildCounter()
+          .Name("skipserve_level_fallbacks_total")
+          .Help("Times a level fell back to a gentler one, its canaries being too far from dense.")
+          .Register(registry);
+  prometheus::Family<prometheus::Gauge>& fallen =
+      prometheus::BuildGauge()
+          .Name("skipserve_level_fallback")
+          .Help("1 while a level is served by a gentler one; 0 for others that had a canary.")
+          .Register(registry);
 };
 
 Metrics::Metrics() : series_(std::make_unique<Series>()) {}
@@ -128,12 +180,38 @@ void Metrics::OnStep(absl::Duration duration, int64_t /*decode_tokens*/,
   series_->step.Observe(absl::ToDoubleSeconds(duration));
 }
 
+void Metrics::OnCanary(const CanaryEvent& event) {
+  const std::map<std::string, std::string> level = {{"level", event.level}};
+  series_->canaries.Add({{"level", event.level}, {"outcome", OutcomeName(event.outcome)}})
+      .Increment();
+  if (event.outcome != CanaryEvent::Outcome::kMeasured) return;
+  series_->canary_kl.Add(level, KlBuckets()).Observe(event.kl);
+  series_->canary_tokens.Add(level).Increment(static_cast<double>(event.tokens));
+  series_->canary_agreeing.Add(level).Increment(static_cast<double>(event.agreeing));
+  // So that its gauge is there, at 0, before anything is wrong.
+  if (event.level == "custom") return;  // policies of the callers' own never fall back
+  absl::MutexLock lock(&mutex_);
+  levels_.insert(event.level);
+}
+
+void Metrics::OnLevelChange(const LevelChange& change) {
+  if (change.kind != LevelChange::Kind::kFellBack) return;
+  series_->fallbacks.Add({{"level", change.level.level}}).Increment();
+}
+
 std::string Metrics::Expose(const EngineLoad& load) {
   series_->queued.Set(static_cast<double>(load.waiting));
   series_->running.Set(static_cast<double>(load.prefilling + load.decoding));
   series_->kv_used.Set(static_cast<double>(load.kv_blocks_used));
   series_->kv_reserved.Set(static_cast<double>(load.kv_blocks_reserved));
   series_->kv_total.Set(static_cast<double>(load.kv_blocks_total));
+  absl::MutexLock lock(&mutex_);
+  for (const LevelFallback& fallback : load.fallbacks) levels_.insert(fallback.level);
+  for (const std::string& level : levels_) {
+    const bool fallen = absl::c_any_of(
+        load.fallbacks, [&](const LevelFallback& fallback) { return fallback.level == level; });
+    series_->fallen.Add({{"level", level}}).Set(fallen ? 1 : 0);
+  }
   std::ostringstream out;
   prometheus::TextSerializer().Serialize(out, series_->registry.Collect());
   return out.str();

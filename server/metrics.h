@@ -4,10 +4,13 @@
 #pragma once
 
 #include <memory>
+#include <set>
 #include <string>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "engine/engine.h"
 
@@ -33,6 +36,8 @@ class Metrics : public EngineObserver {
   void TokenGap(absl::Duration gap);
 
   void OnStep(absl::Duration duration, int64_t decode_tokens, int64_t prefill_tokens) override;
+  void OnCanary(const CanaryEvent& event) override;
+  void OnLevelChange(const LevelChange& change) override;
 
   // All of it in Prometheus' text format, with gauges as in `load`.
   std::string Expose(const EngineLoad& load);
@@ -40,6 +45,8 @@ class Metrics : public EngineObserver {
  private:
   struct Series;
   std::unique_ptr<Series> series_;
+  absl::Mutex mutex_;
+  std::set<std::string> levels_ ABSL_GUARDED_BY(mutex_);  // with a gauge
 };
 
 }  // namespace skipserve

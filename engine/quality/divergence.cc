@@ -2,39 +2,47 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 namespace skipserve {
 namespace {
 
-// log sum exp. Terms in float, which is exact enough for one term, their sum in double.
-double LogSum(absl::Span<const float> logits, float largest) {
+constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+
+// Log of the sum of exponentials: what log-softmax subtracts. The largest logit is taken out first,
+// so that no exponential overflows.
+double LogSumExp(absl::Span<const float> logits) {
+  const double top = logits[ArgMax(logits)];
+  if (!std::isfinite(top)) return kNan;
   double sum = 0;
-  for (const float l : logits) sum += std::exp(l - largest);
-  return largest + std::log(sum);
+  for (const float logit : logits) sum += std::exp(logit - top);  // a NaN stays one
+  return top + std::log(sum);
 }
 
 }  // namespace
 
 double KlDivergence(absl::Span<const float> p_logits, absl::Span<const float> q_logits) {
-  const float p_largest = p_logits[ArgMax(p_logits)];
-  const double q_log_sum = LogSum(q_logits, q_logits[ArgMax(q_logits)]);
-  double p_sum = 0, weighted = 0;  // sum of exp(p), and of exp(p) (p - q), both less the largest p
+  if (p_logits.size() != q_logits.size() || p_logits.empty()) return kNan;
+  const double p_norm = LogSumExp(p_logits), q_norm = LogSumExp(q_logits);
+  if (std::isnan(p_norm) || std::isnan(q_norm)) return kNan;
+  double kl = q_norm - p_norm;
   for (size_t i = 0; i < p_logits.size(); ++i) {
-    const double weight = std::exp(p_logits[i] - p_largest);
-    p_sum += weight;
-    weighted += weight * (double{p_logits[i]} - q_logits[i]);
+    const double p = std::exp(p_logits[i] - p_norm);
+    if (p > 0) kl += p * (double{p_logits[i]} - q_logits[i]);  // p log p goes to 0 with p
   }
-  const double p_log_sum = p_largest + std::log(p_sum);
-  const double kl = weighted / p_sum - p_log_sum + q_log_sum;
-  return kl < 0 ? 0 : kl;  // rounding; NaN stays NaN
+  return kl < 0 ? 0 : kl;  // by rounding, for rows that are all but equal
 }
 
 double TokenLoss(absl::Span<const float> logits, int32_t id) {
-  return LogSum(logits, logits[ArgMax(logits)]) - logits[id];
+  return LogSumExp(logits) - logits[id];
 }
 
 int32_t ArgMax(absl::Span<const float> logits) {
-  return static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
+  size_t best = 0;
+  for (size_t i = 1; i < logits.size(); ++i) {
+    if (logits[i] > logits[best] || std::isnan(logits[best])) best = i;
+  }
+  return static_cast<int32_t>(best);
 }
 
 }  // namespace skipserve

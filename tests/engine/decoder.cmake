@@ -1,9 +1,9 @@
 # The decoder, the skipping phase and the engine, on the tiny models and (goldens) on the real one.
 add_library(run_model STATIC ${PROJECT_SOURCE_DIR}/tests/support/run_model.cc)
 target_link_libraries(run_model PUBLIC engine)
-foreach(test decoder prompt_reader skip_golden skip_layers smollm2)
+foreach(test canary decoder prompt_reader skip_golden skip_layers smollm2)
   add_room_test(${test}_test SRCS ${CMAKE_CURRENT_LIST_DIR}/${test}_test.cc DEPS run_model)
 endforeach()
-foreach(test engine engine_failure skip_levels)
+foreach(test divergence engine engine_failure guard skip_levels)
   add_room_test(${test}_test SRCS ${CMAKE_CURRENT_LIST_DIR}/${test}_test.cc DEPS engine)
 endforeach()

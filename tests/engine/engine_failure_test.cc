@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "kernels/cpu/cpu_ops.h"
+#include "tests/support/canary_watch.h"
 #include "tests/support/engine_caller.h"
 
 namespace skipserve::testing {
@@ -48,7 +49,13 @@ class FailingOps : public cpu::CpuOps {
   Switches& switches_;
 };
 
-class EngineFailureTest : public LlmEngineTest {
+// Before the engines in order of construction, since it must outlive them.
+struct Failing {
+  FailingOps::Switches switches_;
+  CanaryWatch watch_;
+};
+
+class EngineFailureTest : protected Failing, public LlmEngineTest {
  protected:
   EngineFailureTest() {
     engine_ = Keep(OpenEngine(TinyOptions(), std::make_unique<FailingOps>(switches_)));
@@ -65,7 +72,6 @@ class EngineFailureTest : public LlmEngineTest {
     EXPECT_EQ(sink->tokens_.size(), 12u);
   }
 
-  FailingOps::Switches switches_;
   Engine* engine_;
 };
 
@@ -120,6 +126,38 @@ TEST_F(EngineFailureTest, AFailedStartInAFailedStepEndsEachRequestOnce) {
   switches_.throw_in_prefill = false;
   ExpectHealthy();
   for (const auto& sink : all) EXPECT_EQ(sink->finishes_, 1);
+}
+
+// A sink that breaks the backend as soon as its request has ended, and so before the canary starts.
+class BreakingSink : public CollectingSink {
+ public:
+  explicit BreakingSink(FailingOps::Switches& switches) : switches_(switches) {}
+  void OnFinish(FinishEvent event) override {
+    switches_.throw_in_prefill = true;
+    CollectingSink::OnFinish(std::move(event));
+  }
+
+ private:
+  FailingOps::Switches& switches_;
+};
+
+TEST_F(EngineFailureTest, AFailedCanaryTouchesNobody) {
+  EngineOptions options = TinyOptions();
+  options.canary.rate = 1;
+  options.observer = &watch_;
+  engine_ = Keep(OpenEngine(options, std::make_unique<FailingOps>(switches_)));
+  auto sink = std::make_shared<BreakingSink>(switches_);
+  GenerateRequest skipping = SomeRequest(150, 4);
+  skipping.skip = Layered();
+  ASSERT_TRUE(engine_->Submit(skipping, sink).ok());
+  EXPECT_TRUE(sink->Wait().status.ok()) << sink->finish_.status;
+  const CanaryEvent event = watch_.Wait(1)[0];
+  EXPECT_EQ(event.outcome, CanaryEvent::Outcome::kFailed);
+  EXPECT_NE(event.why.find("prefill broke"), std::string::npos) << event.why;
+  EXPECT_EQ(engine_->load().kv_blocks_reserved, 0);
+  switches_.throw_in_prefill = false;
+  ExpectHealthy();
+  EXPECT_EQ(sink->finishes_, 1);
 }
 
 TEST_F(EngineFailureTest, LogitsThatAreNoNumbersEndTheRequest) {

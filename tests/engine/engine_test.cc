@@ -12,19 +12,6 @@
 namespace skipserve::testing {
 namespace {
 
-// Every backend and dtype that this machine has.
-std::vector<EngineOptions> EveryKind() {
-  std::vector<EngineOptions> kinds;
-  for (const auto& [backend, dtype] :
-       {std::pair{"reference", "f32"}, {"cpu", "f32"}, {"cpu", "bf16"}}) {
-    EngineOptions options = TinyOptions();
-    options.backend = backend;
-    options.dtype = dtype;
-    kinds.push_back(options);
-  }
-  return kinds;
-}
-
 std::vector<GenerateRequest> MixedRequests() {
   std::vector<GenerateRequest> requests;
   for (int i = 0; i < 8; ++i) {

@@ -131,6 +131,7 @@ TEST(Options, OutOfRangeRunNothing) {
   ExpectBadOption([](O& o) { o.max_running = 0; }, "max_running");
   ExpectBadOption([](O& o) { o.max_prefilling = 0; }, "max_prefilling");
   ExpectBadOption([](O& o) { o.max_queue = 0; }, "max_queue");
+  ExpectBadOption([](O& o) { o.max_idle = -1; }, "max_idle");
   ExpectBadOption([](O& o) { o.min_chunk_tokens = 0; }, "min_chunk_tokens");
   ExpectBadOption([](O& o) { o.chunk_tokens = 7; }, "chunk_tokens");
   ExpectBadOption([](O& o) { o.busy_step_flops = -1; }, "busy_step_flops");

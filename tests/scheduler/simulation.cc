@@ -1,7 +1,9 @@
 // The random driver. All chance comes from one generator, so a seed that fails can be run again.
 #include "simulation.h"
 
+#include <algorithm>
 #include <random>
+#include <tuple>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -11,14 +13,20 @@ namespace skipserve {
 namespace {
 
 constexpr int64_t kIds = 24;           // few, so that they come again
+constexpr int64_t kIdleIds = 100;      // ids beyond are of idle sequences
 constexpr int64_t kMaxSteps = 100000;  // far more than any of these lives needs
 
 class Simulation {
  public:
   explicit Simulation(uint64_t seed)
-      : random_(seed), options_(RandomOptions()), scheduler_(options_), oracle_(options_) {
+      : random_(seed),
+        options_(RandomOptions()),
+        scheduler_(options_),
+        twin_(options_),
+        oracle_(options_) {
     arrivals_ = Between(3, 40);
     arrival_chance_ = Between(2, 100);
+    idle_chance_ = Chance(70) ? Between(1, 60) : 0;
     cancel_chance_ = Chance(50) ? Between(0, 15) : 0;
     fail_chance_ = Chance(50) ? Between(0, 30) : 0;
   }
@@ -35,6 +43,9 @@ class Simulation {
     result_.over_budget = oracle_.over_budget;
     result_.held_back_by_blocks = oracle_.held_back_by_blocks;
     result_.shared_prefill = oracle_.shared_prefill;
+    result_.idle_steps = oracle_.idle_steps;
+    result_.idle_waits = oracle_.idle_waits;
+    result_.idle_drops = oracle_.idle_drops;
     return result_;
   }
 
@@ -52,6 +63,7 @@ class Simulation {
     options.max_running = static_cast<int32_t>(Between(1, 8));
     options.max_prefilling = static_cast<int32_t>(Between(1, 4));
     options.max_queue = static_cast<int32_t>(Between(1, 10));
+    options.max_idle = static_cast<int32_t>(Between(0, 3));
     options.min_chunk_tokens = Chance(30) ? 1 : Between(2, 32);
     options.chunk_tokens = options.min_chunk_tokens + Between(0, 100);
     options.busy_step_flops = static_cast<double>(Chance(20) ? 0 : Between(1, 400));
@@ -79,10 +91,18 @@ class Simulation {
 
   void Step() {
     now_ += absl::Milliseconds(Between(0, 20));
-    while (arrivals_ > 0 && Chance(arrival_chance_)) Arrive();
+    while (arrivals_ > 0 && Chance(arrival_chance_)) {
+      --arrivals_;
+      Arrive(static_cast<SequenceId>(Between(1, kIds)), /*idle=*/false);
+    }
+    if (arrivals_ > 0 && Chance(idle_chance_)) {
+      Arrive(static_cast<SequenceId>(kIdleIds + Between(1, 4)), /*idle=*/true);
+    }
     CancelSome();
     const StepPlan plan = scheduler_.Plan(now_);
+    const StepPlan twin_plan = twin_.Plan(now_);
     Record(plan);
+    Note(CheckTwin(plan, twin_plan));
     Note(oracle_.CheckPlan(scheduler_, plan));
     Check();
     if (!result_.status.ok()) return;
@@ -91,28 +111,48 @@ class Simulation {
     CancelSome();
     if (!Fail(plan)) {
       scheduler_.Commit(plan);
+      twin_.Commit(twin_plan);
       oracle_.Committed(plan);
     }
     for (SequenceId id : oracle_.Finished()) Finish(id);
     Check();
   }
 
-  void Arrive() {
-    --arrivals_;
-    const SequenceId id = static_cast<SequenceId>(Between(1, kIds));
+  void Arrive(SequenceId id, bool idle) {
     const SequenceShape shape = RandomShape();
-    const Oracle::Answer expected = oracle_.ExpectedAnswer(id, shape);
-    const absl::Status status = scheduler_.Add(id, shape);
+    const Oracle::Answer expected = oracle_.ExpectedAnswer(id, shape, idle);
+    const absl::Status status = idle ? scheduler_.AddIdle(id, shape) : scheduler_.Add(id, shape);
+    if (!idle && twin_.Add(id, shape) != status)
+      Note(absl::InternalError("the twin adds otherwise"));
     if (status.code() != expected.code || !absl::StartsWith(status.message(), expected.prefix)) {
       Note(absl::InternalError(absl::StrCat("Add answers ", status.ToString())));
     }
     result_.queue_full += expected.prefix == Scheduler::kQueueFull;
     result_.never_fits += expected.prefix == Scheduler::kNeverFits;
-    if (status.ok()) oracle_.Added(id, shape);
+    if (status.ok()) oracle_.Added(id, shape, idle);
+  }
+
+  // Ordinary work is the same as without idle sequences, whose work is in no plan with it.
+  absl::Status CheckTwin(const StepPlan& plan, const StepPlan& twin) const {
+    if (twin.empty()) {
+      return twin_.idle() ? absl::OkStatus() : absl::InternalError("the twin does nothing");
+    }
+    const auto equal = [](const auto& a, const auto& b, const auto& key) {
+      return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                        [&](const auto& x, const auto& y) { return key(x) == key(y); });
+    };
+    if (equal(plan.decodes, twin.decodes, [](const DecodeItem& i) { return i.id; }) &&
+        equal(plan.trunks, twin.trunks,
+              [](const TrunkItem& i) { return std::tuple(i.id, i.token_begin, i.token_end); }) &&
+        equal(plan.skips, twin.skips,
+              [](const SkipItem& i) { return std::tuple(i.id, i.layer_begin, i.layer_end); })) {
+      return absl::OkStatus();
+    }
+    return absl::InternalError("idle sequences change the plan of ordinary ones");
   }
 
   void CancelSome() {
-    for (SequenceId id = 1; id <= kIds; ++id) {
+    for (SequenceId id = 1; id <= kIdleIds + 4; ++id) {
       if (!oracle_.Knows(id) || Between(0, 999) >= cancel_chance_) continue;
       Note(oracle_.CheckMemory(scheduler_, id));
       Remove(id);
@@ -150,7 +190,9 @@ class Simulation {
   void Finish(SequenceId id) {
     Note(oracle_.CheckMemory(scheduler_, id));
     const bool dense = scheduler_.tables(id).size() == oracle_.TrunkLayers(id);
-    ++(dense ? result_.finished_dense : result_.finished_skipping);
+    ++(id > kIdleIds ? result_.finished_idle
+       : dense       ? result_.finished_dense
+                     : result_.finished_skipping);
     Remove(id);
   }
 
@@ -160,6 +202,7 @@ class Simulation {
 
   void Remove(SequenceId id) {
     if (!scheduler_.Remove(id)) Note(absl::InternalError(absl::StrCat(id, " is unknown")));
+    twin_.Remove(id);
     oracle_.Removed(id);
   }
 
@@ -187,6 +230,8 @@ class Simulation {
       Mix(static_cast<uint64_t>(item.token_begin));
       Mix(static_cast<uint64_t>(item.token_end));
     }
+    Mix(4);
+    for (SequenceId id : plan.dropped) Mix(id);
     Mix(3);
     for (const SkipItem& item : plan.skips) {
       mix_tables(item.id);
@@ -198,11 +243,13 @@ class Simulation {
   std::mt19937_64 random_;
   Scheduler::Options options_;
   Scheduler scheduler_;
+  Scheduler twin_;
   Oracle oracle_;
   SimulationResult result_;
   absl::Time now_ = absl::UnixEpoch();
   int64_t arrivals_ = 0;        // still to come
   int64_t arrival_chance_ = 0;  // percent
+  int64_t idle_chance_ = 0;     // percent, of an idle arrival in a step
   int64_t cancel_chance_ = 0;   // of a thousand, each sequence, twice a step
   int64_t fail_chance_ = 0;     // percent
 };
@@ -221,6 +268,10 @@ SimulationResult& SimulationResult::operator+=(const SimulationResult& other) {
   over_budget += other.over_budget;
   held_back_by_blocks += other.held_back_by_blocks;
   shared_prefill += other.shared_prefill;
+  finished_idle += other.finished_idle;
+  idle_steps += other.idle_steps;
+  idle_waits += other.idle_waits;
+  idle_drops += other.idle_drops;
   return *this;
 }
 

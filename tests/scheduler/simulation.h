@@ -1,5 +1,6 @@
 // A seeded random life of one scheduler: arrivals, cancels, failed steps, tiny pools, watched by
-// the oracle at every step.
+// the oracle at every step. Beside it lives a twin that gets no idle sequences, and whose plans for
+// the ordinary ones must be the same.
 #pragma once
 
 #include <cstdint>
@@ -21,6 +22,10 @@ struct SimulationResult {
   int64_t over_budget = 0;
   int64_t held_back_by_blocks = 0;
   int64_t shared_prefill = 0;
+  int64_t finished_idle = 0;
+  int64_t idle_steps = 0;
+  int64_t idle_waits = 0;
+  int64_t idle_drops = 0;
 
   SimulationResult& operator+=(const SimulationResult& other);
 };

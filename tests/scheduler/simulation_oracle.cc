@@ -31,34 +31,46 @@ int64_t Oracle::Need(const SequenceShape& shape) const {
   return blocks;
 }
 
-Oracle::Answer Oracle::ExpectedAnswer(SequenceId id, const SequenceShape& shape) const {
+Oracle::Answer Oracle::ExpectedAnswer(SequenceId id, const SequenceShape& shape, bool idle) const {
   if (shape.prompt_tokens < 1) return {absl::StatusCode::kInvalidArgument, ""};
   if (Knows(id)) return {absl::StatusCode::kAlreadyExists, ""};
   if (Need(shape) > options_.num_blocks) {
     return {absl::StatusCode::kResourceExhausted, Scheduler::kNeverFits};
   }
-  if (static_cast<int32_t>(waiting_.size()) == options_.max_queue) {
+  if (idle ? static_cast<int32_t>(idle_.size()) == options_.max_idle
+           : static_cast<int32_t>(waiting_.size()) == options_.max_queue) {
     return {absl::StatusCode::kResourceExhausted, Scheduler::kQueueFull};
   }
   return {};
 }
 
-void Oracle::Added(SequenceId id, const SequenceShape& shape) {
+void Oracle::Added(SequenceId id, const SequenceShape& shape, bool idle) {
   Record record;
+  record.idle = idle;
   record.shape = shape;
   record.layer = shape.trunk_layers;
   record.tag = ++tags_;
   sequences_[id] = record;
-  waiting_.push_back(id);
+  (idle ? idle_ : waiting_).push_back(id);
 }
 
 void Oracle::Removed(SequenceId id) {
   sequences_.erase(id);
   waiting_.erase(std::remove(waiting_.begin(), waiting_.end(), id), waiting_.end());
   running_.erase(std::remove(running_.begin(), running_.end(), id), running_.end());
+  idle_.erase(std::remove(idle_.begin(), idle_.end(), id), idle_.end());
 }
 
-void Oracle::AdmitInOrder() {
+int64_t Oracle::IdleReserved() const {
+  int64_t reserved = 0;
+  for (SequenceId id : idle_) {
+    if (sequences_.at(id).admitted) reserved += Need(sequences_.at(id).shape);
+  }
+  return reserved;
+}
+
+std::vector<SequenceId> Oracle::AdmitInOrder() {
+  std::vector<SequenceId> dropped;
   int64_t reserved = 0;
   int32_t prefilling = 0;
   for (SequenceId id : running_) {
@@ -70,18 +82,34 @@ void Oracle::AdmitInOrder() {
     const SequenceId head = waiting_.front();
     if (reserved + Need(sequences_[head].shape) > options_.num_blocks) {
       ++held_back_by_blocks;
-      return;
+      break;
     }
     reserved += Need(sequences_[head].shape);
     ++prefilling;
     sequences_[head].admitted = true;
     running_.push_back(head);
     waiting_.pop_front();
+    if (reserved + IdleReserved() > options_.num_blocks) {
+      dropped.push_back(idle_.front());
+      Removed(idle_.front());
+      ++idle_drops;
+    }
   }
+  active_ = running_;
+  if (running_.empty() && waiting_.empty() && !idle_.empty()) {
+    sequences_[idle_.front()].admitted = true;
+    active_ = {idle_.front()};
+    ++idle_steps;
+  } else if (IdleReserved() > 0) {
+    ++idle_waits;
+  }
+  return dropped;
 }
 
 absl::Status Oracle::CheckPlan(const Scheduler& scheduler, const StepPlan& plan) {
-  AdmitInOrder();
+  if (AdmitInOrder() != plan.dropped) {
+    return Wrong(plan.dropped.size(), " idle sequences dropped, other than expected");
+  }
   if (absl::Status status = CheckState(scheduler); !status.ok()) return status;
   if (plan.empty() && !sequences_.empty()) return Wrong("an empty plan with work to do");
   if (absl::Status status = CheckDecodes(plan); !status.ok()) return status;
@@ -91,8 +119,8 @@ absl::Status Oracle::CheckPlan(const Scheduler& scheduler, const StepPlan& plan)
 absl::Status Oracle::CheckDecodes(const StepPlan& plan) const {
   std::multiset<SequenceId> expected;
   std::multiset<SequenceId> planned;
-  for (const auto& [id, record] : sequences_) {
-    if (record.admitted && record.decoding()) expected.insert(id);
+  for (SequenceId id : active_) {
+    if (sequences_.at(id).decoding()) expected.insert(id);
   }
   for (const DecodeItem& item : plan.decodes) planned.insert(item.id);
   if (planned == expected) return absl::OkStatus();
@@ -143,9 +171,10 @@ absl::Status Oracle::CheckPrefills(const StepPlan& plan) {
     }
   }
   if (pieces.size() > 1) ++shared_prefill;
-  double left = plan.decodes.empty() ? options_.idle_step_flops : options_.busy_step_flops;
+  double left = plan.decodes.empty() && !running_.empty() ? options_.idle_step_flops
+                                                          : options_.busy_step_flops;
   size_t found = 0;
-  for (SequenceId id : running_) {
+  for (SequenceId id : active_) {
     const Record& record = sequences_[id];
     if (record.decoding()) continue;
     const int64_t begin = record.trunk_done() ? record.layer : record.trunk;
@@ -276,6 +305,7 @@ absl::Status Oracle::CheckState(const Scheduler& scheduler) const {
   }
   int64_t reserved = 0;
   for (SequenceId id : running_) reserved += Need(sequences_.at(id).shape);
+  reserved += IdleReserved();
   const Scheduler::Load load = scheduler.load();
   if (load.waiting != static_cast<int64_t>(waiting_.size()) ||
       load.prefilling + load.decoding != static_cast<int64_t>(running_.size()) ||

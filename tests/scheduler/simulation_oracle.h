@@ -22,13 +22,14 @@ class Oracle {
     absl::StatusCode code = absl::StatusCode::kOk;
     absl::string_view prefix;
   };
-  Answer ExpectedAnswer(SequenceId id, const SequenceShape& shape) const;
+  Answer ExpectedAnswer(SequenceId id, const SequenceShape& shape, bool idle) const;
 
-  void Added(SequenceId id, const SequenceShape& shape);
+  void Added(SequenceId id, const SequenceShape& shape, bool idle);
   void Removed(SequenceId id);
   bool Knows(SequenceId id) const { return sequences_.count(id) != 0; }
 
-  // Holds the plan against the rules: admission, decodes, order and size of the prefill work.
+  // Holds the plan against the rules: admission, decodes, order and size of the prefill work; idle
+  // sequences alone, and dropped where their blocks are needed.
   absl::Status CheckPlan(const Scheduler& scheduler, const StepPlan& plan);
   // Writes what the plan's items write, through the scheduler's tables.
   absl::Status Run(const Scheduler& scheduler, const StepPlan& plan);
@@ -46,11 +47,15 @@ class Oracle {
   int64_t over_budget = 0;          // plans whose only piece was larger than the budget
   int64_t held_back_by_blocks = 0;  // plans whose queue's head waited for memory
   int64_t shared_prefill = 0;       // plans with prefill of several sequences
+  int64_t idle_steps = 0;           // plans of an idle sequence's work
+  int64_t idle_waits = 0;           // plans that held back an idle sequence half done
+  int64_t idle_drops = 0;           // idle sequences dropped
 
  private:
   struct Record {
     SequenceShape shape;
     uint64_t tag = 0;  // tells two users of one id apart
+    bool idle = false;
     bool admitted = false;
     int64_t trunk = 0;
     int32_t layer = 0;  // next skipping layer
@@ -72,7 +77,8 @@ class Oracle {
   int64_t NextEnd(const Record& record, int64_t end) const;
   int64_t LastEnd(const Record& record) const;
   double Cost(const Record& record, int64_t end) const;
-  void AdmitInOrder();
+  std::vector<SequenceId> AdmitInOrder();  // the idle sequences that this drops
+  int64_t IdleReserved() const;
   absl::Status CheckDecodes(const StepPlan& plan) const;
   absl::Status CheckPrefills(const StepPlan& plan);
   absl::Status Write(const Scheduler& scheduler, SequenceId id, int32_t layer, int64_t begin,
@@ -82,7 +88,9 @@ class Oracle {
   std::map<SequenceId, Record> sequences_;
   std::deque<SequenceId> waiting_;
   std::vector<SequenceId> running_;
-  std::vector<uint64_t> memory_;  // [num_blocks, block_tokens]
+  std::deque<SequenceId> idle_;
+  std::vector<SequenceId> active_;  // whose work is planned: all that run, else the idle one
+  std::vector<uint64_t> memory_;    // [num_blocks, block_tokens]
   uint64_t tags_ = 0;
 };
 

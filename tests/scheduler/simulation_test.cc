@@ -32,6 +32,10 @@ TEST_P(SimulationTest, KeepsEveryRule) {
   EXPECT_GT(sum.over_budget, 500);
   EXPECT_GT(sum.held_back_by_blocks, 500);
   EXPECT_GT(sum.shared_prefill, 200);
+  EXPECT_GT(sum.finished_idle, 200);
+  EXPECT_GT(sum.idle_steps, 2000);
+  EXPECT_GT(sum.idle_waits, 500);
+  EXPECT_GT(sum.idle_drops, 100);
   RecordProperty("steps", std::to_string(sum.steps));
 }
 

@@ -42,7 +42,8 @@ class FlagsTest : public testing::Test {
 TEST_F(FlagsTest, EverySpellingBinds) {
   const absl::Status status =
       Serve({"--http-port=0", "--grpc-port", "7", "--no-skip", "--drain-seconds", "1.5",
-             "--stop-seconds=0.5", "--http-idle-seconds=2.5", "--host", "::1", "--threads=3"});
+             "--stop-seconds=0.5", "--http-idle-seconds=2.5", "--host", "::1", "--threads=3",
+             "--canary=0.02", "--canary-max-kl=0.5", "--canary-hold=90"});
   ASSERT_TRUE(status.ok()) << status;
   EXPECT_EQ(options.engine.model_path, "m.gguf");
   EXPECT_EQ(options.serve.http_port, 0);
@@ -53,6 +54,9 @@ TEST_F(FlagsTest, EverySpellingBinds) {
   EXPECT_EQ(options.serve.http.idle_timeout, std::chrono::milliseconds(2500));
   EXPECT_EQ(options.serve.host, "::1");
   EXPECT_EQ(options.engine.threads, 3);
+  EXPECT_EQ(options.engine.canary.rate, 0.02);
+  EXPECT_EQ(options.engine.canary.guard.max_kl, 0.5);
+  EXPECT_EQ(options.engine.canary.guard.hold, absl::Seconds(90));
 }
 
 TEST_F(FlagsTest, WithoutFlagsTheDefaultsHold) {
@@ -93,6 +97,12 @@ TEST_F(FlagsTest, WhatIsWrongIsNamed) {
       {{"--http-port=-1"}, "--http-port"},
       {{"--max-queue=1.5"}, "--max-queue"},
       {{"--drain-seconds=nan"}, "--drain-seconds"},
+      {{"--canary=1.01"}, "--canary"},
+      {{"--canary=-0.1"}, "--canary"},
+      {{"--canary=nan"}, "--canary"},
+      {{"--canary-max-kl=-1"}, "--canary-max-kl"},
+      {{"--canary-hold=0"}, "--canary-hold"},
+      {{"--canary-hold=5m"}, "--canary-hold"},
       {{"--drain-seconds=inf"}, "--drain-seconds"},
       {{"--drain-seconds=-1"}, "--drain-seconds"},
       {{"--no-skip=perhaps"}, "--no-skip"},

@@ -222,11 +222,18 @@ TEST_F(GrpcServerTest, ModelInfoAndLoad) {
   grpc::ClientContext generate_context;
   auto reader = stub->Generate(&generate_context, TextRequest());
   ASSERT_TRUE(engine->WaitForRequests(2));
+  engine->SetFallbacks({{"fast", "balanced", 0.31, 0.25, absl::Seconds(287)}});
   v1::GetLoadResponse load;
   grpc::ClientContext context;
   ASSERT_TRUE(stub->GetLoad(&context, {}, &load).ok());
   EXPECT_EQ(load.waiting(), 1);
   EXPECT_EQ(load.kv_blocks_total(), 1000);
+  ASSERT_EQ(load.level_fallbacks_size(), 1);
+  EXPECT_EQ(load.level_fallbacks(0).level(), "fast");
+  EXPECT_EQ(load.level_fallbacks(0).served_by(), "balanced");
+  EXPECT_EQ(load.level_fallbacks(0).canary_kl(), 0.31);
+  EXPECT_EQ(load.level_fallbacks(0).canary_max_kl(), 0.25);
+  EXPECT_EQ(load.level_fallbacks(0).retry_in_seconds(), 287);
   EXPECT_FALSE(load.draining());
   engine->Resume();
   EXPECT_TRUE(Collect(*reader).status.ok());

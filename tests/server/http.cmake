@@ -7,6 +7,8 @@ add_room_test(openai_test
        ${CMAKE_CURRENT_LIST_DIR}/openai_response_test.cc
        ${CMAKE_CURRENT_LIST_DIR}/small_memory.cc
   DEPS server_http fake_engine)
+add_room_test(canary_http_test SRCS ${CMAKE_CURRENT_LIST_DIR}/canary_http_test.cc
+  DEPS server_http engine http_test_client)
 add_room_test(http_test
   SRCS ${CMAKE_CURRENT_LIST_DIR}/http_clients_test.cc
        ${CMAKE_CURRENT_LIST_DIR}/http_completions_test.cc

@@ -31,6 +31,24 @@ TEST_F(HttpTest, ReadyFollowsSetReadyAndDraining) {
   EXPECT_EQ(draining.headers.at("retry-after"), "1");
 }
 
+TEST_F(HttpTest, ReadyTellsWhichLevelsFellBack) {
+  EXPECT_EQ(Get("/ready").json()["level_fallbacks"], nlohmann::json::array());
+  engine_->SetFallbacks({{"fast", "balanced", 0.31, 0.25, absl::Seconds(287)}});
+  const TestReply reply = Get("/ready");
+  EXPECT_EQ(reply.status, 200);
+  EXPECT_EQ(reply.json()["status"], "ready");
+  EXPECT_EQ(reply.json()["level_fallbacks"], nlohmann::json::array({{{"level", "fast"},
+                                                                     {"served_by", "balanced"},
+                                                                     {"canary_kl", 0.31},
+                                                                     {"canary_max_kl", 0.25},
+                                                                     {"retry_in_seconds", 287.0}}}))
+      << reply.body;
+  EXPECT_THAT(Get("/metrics").body, HasSubstr("skipserve_level_fallback{level=\"fast\"} 1\n"));
+  engine_->SetFallbacks({});
+  EXPECT_EQ(Get("/ready").json()["level_fallbacks"], nlohmann::json::array());
+  EXPECT_THAT(Get("/metrics").body, HasSubstr("skipserve_level_fallback{level=\"fast\"} 0\n"));
+}
+
 TEST_F(HttpTest, MetricsCountCalls) {
   ExpectAlive();
   EXPECT_EQ(Post(kChat, {{"messages", 5}}).status, 400);

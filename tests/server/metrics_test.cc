@@ -7,6 +7,7 @@
 #include "gmock/gmock.h"
 #include "grpcpp/support/status.h"
 #include "gtest/gtest.h"
+#include "server/engine_log.h"
 #include "server/log.h"
 #include "server/status.h"
 
@@ -18,16 +19,31 @@ using testing::HasSubstr;
 TEST(MetricsTest, EveryFamilyHasItsHelpAndType) {
   Metrics metrics;
   metrics.CallEnded("grpc", absl::OkStatus(), absl::Seconds(1));
+  metrics.OnCanary({CanaryEvent::Outcome::kMeasured, "fast", 2000, 32, 29, 0.2, ""});
+  metrics.OnLevelChange({LevelChange::Kind::kFellBack, {"fast", "off"}});
   const std::string text = metrics.Expose({});
-  for (const char* family :
-       {"skipserve_requests_total counter", "skipserve_requests_queued gauge",
-        "skipserve_requests_running gauge", "skipserve_prompt_tokens_total counter",
-        "skipserve_generated_tokens_total counter", "skipserve_prompt_token_layers_total counter",
-        "skipserve_skipped_token_layers_total counter", "skipserve_ttft_seconds histogram",
-        "skipserve_inter_token_seconds histogram", "skipserve_queue_seconds histogram",
-        "skipserve_e2e_seconds histogram", "skipserve_kv_blocks_used gauge",
-        "skipserve_kv_blocks_reserved gauge", "skipserve_kv_blocks_total gauge",
-        "skipserve_step_duration_seconds histogram", "skipserve_skip_ratio histogram"}) {
+  for (const char* family : {"skipserve_requests_total counter",
+                             "skipserve_requests_queued gauge",
+                             "skipserve_requests_running gauge",
+                             "skipserve_prompt_tokens_total counter",
+                             "skipserve_generated_tokens_total counter",
+                             "skipserve_prompt_token_layers_total counter",
+                             "skipserve_skipped_token_layers_total counter",
+                             "skipserve_ttft_seconds histogram",
+                             "skipserve_inter_token_seconds histogram",
+                             "skipserve_queue_seconds histogram",
+                             "skipserve_e2e_seconds histogram",
+                             "skipserve_kv_blocks_used gauge",
+                             "skipserve_kv_blocks_reserved gauge",
+                             "skipserve_kv_blocks_total gauge",
+                             "skipserve_step_duration_seconds histogram",
+                             "skipserve_skip_ratio histogram",
+                             "skipserve_canary_total counter",
+                             "skipserve_canary_kl histogram",
+                             "skipserve_canary_tokens_total counter",
+                             "skipserve_canary_agreeing_tokens_total counter",
+                             "skipserve_level_fallbacks_total counter",
+                             "skipserve_level_fallback gauge"}) {
     EXPECT_THAT(text, HasSubstr("# TYPE " + std::string(family) + "\n"));
     const std::string name = std::string(family).substr(0, std::string(family).find(' '));
     EXPECT_THAT(text, HasSubstr("# HELP " + name + " "));
@@ -75,6 +91,71 @@ TEST(MetricsTest, GaugesAreTheLoad) {
   EXPECT_THAT(text, HasSubstr("skipserve_kv_blocks_total 20\n"));
   metrics.OnStep(absl::Milliseconds(4), 2, 300);
   EXPECT_THAT(metrics.Expose({}), HasSubstr("skipserve_step_duration_seconds_sum 0.004\n"));
+}
+
+TEST(MetricsTest, CanariesAreCountedByLevelAndOutcome) {
+  Metrics metrics;
+  CanaryEvent event{CanaryEvent::Outcome::kMeasured, "fast", 2000, 32, 29, 0.2, ""};
+  metrics.OnCanary(event);
+  event = {CanaryEvent::Outcome::kMeasured, "fast", 3000, 8, 8, 0.01, ""};
+  metrics.OnCanary(event);
+  event = {CanaryEvent::Outcome::kDropped, "fast", 3000, 0, 0, 0, "why"};
+  metrics.OnCanary(event);
+  event = {CanaryEvent::Outcome::kFailed, "custom", 3000, 0, 0, 0, "why"};
+  metrics.OnCanary(event);
+  EngineLoad load;
+  const std::string text = metrics.Expose(load);
+  for (const char* line : {"skipserve_canary_total{level=\"fast\",outcome=\"measured\"} 2\n",
+                           "skipserve_canary_total{level=\"fast\",outcome=\"dropped\"} 1\n",
+                           "skipserve_canary_total{level=\"custom\",outcome=\"failed\"} 1\n",
+                           "skipserve_canary_kl_count{level=\"fast\"} 2\n",
+                           "skipserve_canary_kl_bucket{level=\"fast\",le=\"0.125\"} 1\n",
+                           "skipserve_canary_kl_bucket{level=\"fast\",le=\"0.25\"} 2\n",
+                           "skipserve_canary_tokens_total{level=\"fast\"} 40\n",
+                           "skipserve_canary_agreeing_tokens_total{level=\"fast\"} 37\n",
+                           "skipserve_level_fallback{level=\"fast\"} 0\n"}) {
+    EXPECT_THAT(text, HasSubstr(line));
+  }
+  EXPECT_THAT(text, testing::Not(HasSubstr("skipserve_canary_kl_count{level=\"custom\"}")));
+  EXPECT_THAT(text, testing::Not(HasSubstr("skipserve_level_fallback{level=\"custom\"}")));
+
+  const LevelFallback fallback = {"fast", "balanced", 0.31, 0.25, absl::Minutes(5)};
+  metrics.OnLevelChange({LevelChange::Kind::kFellBack, fallback});
+  metrics.OnLevelChange({LevelChange::Kind::kRetried, fallback});
+  load.fallbacks = {fallback};
+  EXPECT_THAT(metrics.Expose(load),
+              HasSubstr("skipserve_level_fallbacks_total{level=\"fast\"} 1\n"));
+  EXPECT_THAT(metrics.Expose(load), HasSubstr("skipserve_level_fallback{level=\"fast\"} 1\n"));
+}
+
+TEST(EngineLogTest, TellsCanariesAndLevelsAndPassesThemOn) {
+  ASSERT_TRUE(SetUpLogging("info", "text").ok());
+  Metrics metrics;
+  EngineLog log(metrics);
+  testing::internal::CaptureStderr();
+  log.OnStep(absl::Milliseconds(4), 1, 2);
+  log.OnCanary({CanaryEvent::Outcome::kMeasured, "fast", 2000, 32, 29, 0.25, ""});
+  log.OnCanary({CanaryEvent::Outcome::kDropped, "fast", 2000, 0, 0, 0, "queue full"});
+  log.OnCanary({CanaryEvent::Outcome::kFailed, "fast", 2000, 0, 0, 0, "a step failed"});
+  const LevelFallback fallback = {"fast", "balanced", 0.5, 0.25, absl::Minutes(5)};
+  log.OnLevelChange({LevelChange::Kind::kFellBack, fallback});
+  log.OnLevelChange({LevelChange::Kind::kRetried, fallback});
+  log.OnLevelChange({LevelChange::Kind::kRecovered, fallback});
+  const std::string text = testing::internal::GetCapturedStderr();
+  for (const char* line :
+       {" info canary level=\"fast\" prompt_tokens=2000 tokens=32 agreeing=29 kl=0.25\n",
+        " info canary level=\"fast\" prompt_tokens=2000 dropped=\"queue full\"\n",
+        " warning canary level=\"fast\" prompt_tokens=2000 failed=\"a step failed\"\n",
+        " warning level_fell_back level=\"fast\" served_by=\"balanced\" canary_kl=0.5 "
+        "canary_max_kl=0.25 retry_in_seconds=300.0\n",
+        " info level_retried level=\"fast\"\n",
+        " info level_recovered level=\"fast\" canary_kl=0.5 canary_max_kl=0.25\n"}) {
+    EXPECT_THAT(text, HasSubstr(line));
+  }
+  const std::string exposed = metrics.Expose({});
+  EXPECT_THAT(exposed, HasSubstr("skipserve_step_duration_seconds_count 1\n"));
+  EXPECT_THAT(exposed, HasSubstr("skipserve_canary_kl_count{level=\"fast\"} 1\n"));
+  EXPECT_THAT(exposed, HasSubstr("skipserve_level_fallbacks_total{level=\"fast\"} 1\n"));
 }
 
 struct Expected {

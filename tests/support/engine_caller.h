@@ -63,6 +63,19 @@ inline EngineOptions TinyOptions() {
   return options;
 }
 
+// Every backend and dtype that this machine has.
+inline std::vector<EngineOptions> EveryKind() {
+  std::vector<EngineOptions> kinds;
+  for (const auto& [backend, dtype] :
+       {std::pair{"reference", "f32"}, {"cpu", "f32"}, {"cpu", "bf16"}}) {
+    EngineOptions options = TinyOptions();
+    options.backend = backend;
+    options.dtype = dtype;
+    kinds.push_back(options);
+  }
+  return kinds;
+}
+
 inline GenerateRequest SomeRequest(int length, int seed, int64_t max_tokens = 12) {
   GenerateRequest request;
   uint32_t state = seed;

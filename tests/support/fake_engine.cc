@@ -110,6 +110,7 @@ EngineLoad FakeEngine::load() const {
   load.kv_blocks_used = static_cast<int64_t>(running_.size()) * options_.layers;
   load.kv_blocks_total = 1000;
   load.draining = draining_;
+  load.fallbacks = fallbacks_;
   return load;
 }
 

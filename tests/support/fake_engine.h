@@ -59,6 +59,8 @@ class FakeEngine : public Engine {
   const ChatTemplate* chat_template() const override { return chat_template_.get(); }
 
   // --- for tests
+  // What load() says of them from now on.
+  void SetFallbacks(std::vector<LevelFallback> fallbacks);
   // The next submissions get these, in order; OK ones pass.
   void RefuseNext(std::vector<absl::Status> statuses);
   // While paused, requests wait where they are, but cancels, deadlines and Drain still work.
@@ -116,6 +118,7 @@ class FakeEngine : public Engine {
   RequestId next_id_ ABSL_GUARDED_BY(mutex_) = 1;
   int64_t cancelled_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t tokens_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::vector<LevelFallback> fallbacks_ ABSL_GUARDED_BY(mutex_);
   bool paused_ ABSL_GUARDED_BY(mutex_) = false;
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
   bool abandon_ ABSL_GUARDED_BY(mutex_) = false;  // Drain's grace is over

@@ -16,6 +16,11 @@ void FakeEngine::RefuseNext(std::vector<absl::Status> statuses) {
   for (absl::Status& status : statuses) refusals_.push_back(std::move(status));
 }
 
+void FakeEngine::SetFallbacks(std::vector<LevelFallback> fallbacks) {
+  absl::MutexLock lock(&mutex_);
+  fallbacks_ = std::move(fallbacks);
+}
+
 void FakeEngine::Pause() {
   absl::MutexLock lock(&mutex_);
   paused_ = true;

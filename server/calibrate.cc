@@ -1,11 +1,14 @@
 #include "server/calibrate.h"
 
 #include <filesystem>
+#include <iterator>
+#include <memory>
 #include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "engine/quality/documents.h"
 #include "engine/status_macros.h"
@@ -29,6 +32,31 @@ absl::Status CheckTarget(const std::string& path) {
   return absl::OkStatus();
 }
 
+std::string LevelTable(const SkipSettings& settings) {
+  Table table({"level", "prompt", "FLOP bound", "KL", "agreement", "facts, of dense's"});
+  for (const SkipLevel& level : settings.levels) {
+    const std::string name =
+        level.name + (level.name == settings.default_level ? " (default)" : "");
+    bool first = true;
+    for (const LengthFigures& f : level.figures.lengths) {
+      table.AddRow({first ? name : "", FormatCount(f.prompt_tokens),
+                    absl::StrFormat("%.2fx", f.flop_bound), absl::StrFormat("%.3f", f.kl),
+                    absl::StrFormat("%.3f", f.agreement),
+                    absl::StrFormat("%d of %d", f.facts_found, f.facts_asked)});
+      first = false;
+    }
+    if (first) table.AddRow({name, "not measured"});
+  }
+  std::string out = settings.levels.empty() ? "no levels; a request may give a policy of its own\n"
+                                            : table.ToString(100);
+  for (const SkipLevel& level : settings.levels) {
+    if (level.figures.weak_tasks.empty()) continue;
+    absl::StrAppend(&out, level.name,
+                    " is weak at: ", absl::StrJoin(level.figures.weak_tasks, ", "), "\n");
+  }
+  return out;
+}
+
 std::string Describe(const SkipFile& file, const std::string& path) {
   std::error_code error;
   const double megabytes = double(std::filesystem::file_size(path, error)) / (1 << 20);
@@ -36,14 +64,7 @@ std::string Describe(const SkipFile& file, const std::string& path) {
   std::string out =
       absl::StrFormat("wrote %s: %.1f MB, FFN proxies of %d channels and rank %d for %d layers\n",
                       path, megabytes, proxy.d_low, proxy.rank, file.layers);
-  absl::StrAppend(&out, "levels:");
-  for (const SkipLevel& level : file.settings.levels) {
-    absl::StrAppend(&out, " ", level.name,
-                    level.name == file.settings.default_level ? " (default)" : "");
-  }
-  if (file.settings.levels.empty())
-    absl::StrAppend(&out, " none; a request may give a policy of its own");
-  absl::StrAppend(&out, "\n");
+  absl::StrAppend(&out, LevelTable(file.settings));
   if (file.settings.default_level == "off" && !file.settings.levels.empty()) {
     absl::StrAppend(&out,
                     "Nobody has measured these levels on this model, so they act only when asked "
@@ -52,18 +73,57 @@ std::string Describe(const SkipFile& file, const std::string& path) {
   return out;
 }
 
+absl::StatusOr<std::vector<LevelTarget>> Targets(const CalibrateJob& job) {
+  constexpr const char* kNames[] = {"gentle", "balanced", "fast"};
+  if (job.min_speedups.size() != std::size(kNames) || job.max_kls.size() != std::size(kNames)) {
+    return absl::InvalidArgumentError(
+        "--min-speedup and --max-kl take three numbers: for gentle, balanced and fast");
+  }
+  std::vector<LevelTarget> targets;
+  for (size_t i = 0; i < std::size(kNames); ++i) {
+    targets.push_back({kNames[i], job.min_speedups[i], job.max_kls[i]});
+  }
+  return targets;
+}
+
+// The journal stays where the search did not come to its end, so that the next one goes on there.
+absl::StatusOr<FoundLevels> Search(const CalibrateJob& job, const std::string& journal,
+                                   const std::vector<Document>& documents,
+                                   const MeasureProgress& progress) {
+  FindLevelsOptions find = job.find;
+  find.journal_path = journal;
+  ASSIGN_OR_RETURN(find.targets, Targets(job));
+  LabOptions open;
+  open.model_path = job.calibrate.model_path;
+  open.dtype = job.dtype;
+  open.threads = job.calibrate.threads;
+  open.use_skip_file = false;
+  ASSIGN_OR_RETURN(const std::unique_ptr<Lab> lab, OpenLab(open));
+  return FindLevels(*lab, documents, find, progress);
+}
+
 absl::StatusOr<std::string> Run(const CalibrateJob& job, ProgressLine& progress) {
   const std::string path = job.out.empty() ? SkipFilePath(job.calibrate.model_path) : job.out;
+  const std::string journal = path + ".partial";
   RETURN_IF_ERROR(CheckTarget(path));
-  ASSIGN_OR_RETURN(std::vector<Document> documents, ReadDocuments(job.texts));
+  RETURN_IF_ERROR(Targets(job).status());
+  ASSIGN_OR_RETURN(const std::vector<Document> documents, ReadDocuments(job.texts));
   std::vector<std::string> texts;
-  for (Document& document : documents) texts.push_back(std::move(document.text));
+  for (const Document& document : documents) texts.push_back(document.text);
   const auto tell = [&](absl::string_view stage, int64_t done, int64_t total) {
     progress.Update(stage, done, total, absl::Now());
   };
-  ASSIGN_OR_RETURN(const SkipFile file, Calibrate(job.calibrate, texts, tell));
+  ASSIGN_OR_RETURN(SkipFile file, Calibrate(job.calibrate, texts, tell));
+  std::string remarks;
+  if (!job.no_search) {
+    ASSIGN_OR_RETURN(FoundLevels found, Search(job, journal, documents, tell));
+    file.settings = std::move(found.settings);
+    for (const std::string& remark : found.remarks) absl::StrAppend(&remarks, remark, "\n");
+  }
   RETURN_IF_ERROR(WriteSkipFile(path, file));
-  return Describe(file, path);
+  std::error_code error;
+  std::filesystem::remove(journal, error);
+  return Describe(file, path) + remarks;
 }
 
 }  // namespace

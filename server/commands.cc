@@ -53,6 +53,7 @@ int RunCalibrate(const Options& options) {
   CalibrateJob job = options.calibrate;
   job.calibrate.model_path = options.engine.model_path;
   job.calibrate.threads = options.engine.threads;
+  job.dtype = options.engine.dtype;
   return CalibrateModel(job, {});
 }
 

@@ -59,11 +59,13 @@ absl::Status ReadValue(absl::string_view text, Range range, T* out) {
   return absl::OkStatus();
 }
 
-// Whole numbers between commas.
-inline absl::Status ReadValue(absl::string_view text, Range range, std::vector<int64_t>* out) {
-  std::vector<int64_t> values;
+// Numbers between commas.
+template <typename T>
+requires std::is_arithmetic_v<T> absl::Status ReadValue(absl::string_view text, Range range,
+                                                        std::vector<T>* out) {
+  std::vector<T> values;
   for (const absl::string_view part : absl::StrSplit(text, ',')) {
-    int64_t value = 0;
+    T value = 0;
     if (absl::Status status = ReadValue(part, range, &value); !status.ok()) return status;
     values.push_back(value);
   }
@@ -100,8 +102,10 @@ inline absl::Status ReadValue(absl::string_view text, Range range, absl::Duratio
 
 inline std::string ShowValue(const std::string& value) { return value; }
 inline std::string ShowValue(bool value) { return value ? "true" : "false"; }
-inline std::string ShowValue(const std::vector<int64_t>& v) { return absl::StrJoin(v, ","); }
-inline std::string ShowValue(const std::vector<std::string>& v) { return absl::StrJoin(v, ","); }
+template <typename T>
+std::string ShowValue(const std::vector<T>& v) {
+  return absl::StrJoin(v, ",");
+}
 inline std::string ShowValue(std::chrono::milliseconds value) {
   return absl::StrCat(static_cast<double>(value.count()) / 1000);
 }

@@ -22,8 +22,10 @@ ProxyShape Lab::proxy_shape() const {
 absl::StatusOr<std::unique_ptr<Lab>> OpenLab(const LabOptions& options) {
   auto lab = std::make_unique<Lab>();
   ASSIGN_OR_RETURN(lab->model, ModelFile::Open(options.model_path));
-  ASSIGN_OR_RETURN(lab->skip_file,
-                   LoadSkipFile(options.skip_file, options.model_path, *lab->model));
+  if (options.use_skip_file) {
+    ASSIGN_OR_RETURN(lab->skip_file,
+                     LoadSkipFile(options.skip_file, options.model_path, *lab->model));
+  }
   ASSIGN_OR_RETURN(lab->tokenizer, Tokenizer::Create(lab->model->tokenizer()));
   lab->chat = OpenChatTemplate(*lab->model, *lab->tokenizer);
   ASSIGN_OR_RETURN(lab->ops, MakeOps(options.backend, options.threads));

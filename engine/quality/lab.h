@@ -22,6 +22,7 @@ struct LabOptions {
   std::string backend = "cpu";
   std::string dtype = "auto";
   std::string skip_file;      // "": the file beside the model, if there is one
+  bool use_skip_file = true;  // false: no levels and no proxies
   int threads = 0;            // 0: the cores this process may use
   int64_t max_tokens = 8192;  // of a prompt and its answer, or the model's context if that is less
 };

@@ -28,6 +28,13 @@ OrderedJson EstimateJson(const Estimate& e) {
   return {{"mean", e.mean}, {"low", e.low}, {"high", e.high}};
 }
 
+bool HasAnswers(const EvalResult& result, const Summary& s) {
+  for (const Case& c : result.cases) {
+    if (c.family == s.family && c.tokens == s.tokens) return c.has_answers;
+  }
+  return false;
+}
+
 bool HasLoss(const Summary& s) { return s.loss.mean > 0; }
 
 OrderedJson OutcomeJson(const Outcome& o) {
@@ -58,8 +65,9 @@ std::string EvalTable(const EvalResult& result, const EvalJob& job) {
         {first ? family : "", first ? FormatCount(tokens) : "", Name(result, s.reading),
          absl::StrFormat("%.2fx", s.flop_bound), FormatElapsed(absl::Seconds(s.prefill_seconds)),
          absl::StrFormat("%.3f", s.kl.mean), absl::StrFormat("%.3f-%.3f", s.kl.low, s.kl.high),
-         absl::StrFormat("%.3f", s.agreement.mean), absl::StrFormat("%.2f", s.score.mean),
-         absl::StrFormat("%d of %d", s.found, s.asked),
+         absl::StrFormat("%.3f", s.agreement.mean),
+         HasAnswers(result, s) ? absl::StrFormat("%.2f", s.score.mean) : "-",
+         HasAnswers(result, s) ? absl::StrFormat("%d of %d", s.found, s.asked) : "-",
          HasLoss(s) ? absl::StrFormat("%.3f", s.loss.mean) : "-"});
   }
   absl::StrAppend(&out, table.ToString(200), "\n",
@@ -106,6 +114,7 @@ OrderedJson EvalJson(const Lab& lab, const EvalResult& result, const EvalJob& jo
                          {"tokens", c.tokens},
                          {"prompt_tokens", c.prompt_tokens},
                          {"index", c.index},
+                         {"has_answers", c.has_answers},
                          {"dense_answer", Printable(c.dense_answer)},
                          {"outcomes", OrderedJson::array()}};
     for (const Outcome& outcome : c.outcomes) entry["outcomes"].push_back(OutcomeJson(outcome));

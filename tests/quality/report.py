@@ -1,0 +1,166 @@
+#!/usr/bin/env python3
+"""The quality page: tables and a picture from what `skipserve eval --json` wrote.
+
+  report.py EVAL.json [EVAL.json ...] --page QUALITY.md --picture quality.png
+
+Needs matplotlib (PyPI). Nothing is measured here. Files of one model are put together; readings of one name are one.
+"""
+import argparse
+import json
+import os
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt  # noqa: E402
+
+METHODS = {"skip": ("skipping", "o-", "#1a6fb5"), "last": ("last tokens only", "s--", "#c2571a"),
+           "prune_once": ("pruned once", "^:", "#3c8c3c")}
+
+
+def load(paths):
+    """-> readings by name, cases, and the first file's facts."""
+    files = [json.load(open(path)) for path in paths]
+    if any(not f["held_out"] for f in files):
+        raise SystemExit("these are calibration tasks: quality is reported on held-out ones alone")
+    readings = {}
+    for f in files:
+        for reading in f["readings"]:
+            readings.setdefault(reading["name"], reading)
+    cases = []
+    for f in files:
+        names = [reading["name"] for reading in f["readings"]]
+        cases += [dict(case, outcomes=dict(zip(names, case["outcomes"]))) for case in f["cases"]]
+    return readings, cases, files[0], [reason for f in files for reason in f["left_out"]]
+
+
+def mean(parts, weights):
+    return sum(parts) / sum(weights) if sum(weights) else float("nan")
+
+
+def measure(cases, name):
+    """One reading's figures over cases that all have it."""
+    pairs = [(case["outcomes"]["dense"], case["outcomes"][name]) for case in cases]
+    mine = [o for _, o in pairs]
+    tokens = [o["answer_tokens"] for o in mine]
+    return dict(
+        cases=len(pairs), bound=len(mine) / sum(1 / o["flop_bound"] for o in mine),
+        speedup=mean([d["prefill_seconds"] for d, _ in pairs], [o["prefill_seconds"] for o in mine]),
+        kl=mean([o["kl"] for o in mine], tokens), agreement=mean([o["agreed"] for o in mine], tokens),
+        asked=sum(d["score"] == 1 for d, _ in pairs), found=sum(d["score"] == 1 and o["score"] == 1 for d, o in pairs),
+        score=mean([o["score"] for o in mine], [1] * len(mine)), loss=mean([o["loss"] for o in mine], [1] * len(mine)))
+
+
+def answered(cases):
+    """Those that dense answers in full: along other answers there is nothing right to keep to."""
+    return [case for case in cases if case["has_answers"] and case["outcomes"]["dense"]["score"] == 1]
+
+
+def groups(cases):
+    keys = sorted({(case["task"], case["tokens"]) for case in cases}, key=lambda k: (k[0] != "fact", k[0], k[1]))
+    for task, tokens in keys:
+        yield task, tokens, [c for c in cases if c["task"] == task and c["tokens"] == tokens]
+
+
+def table(head, rows):
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows]) + "\n"
+
+
+def fact_rows(cases, names):
+    for task, tokens, group in groups(cases):
+        if task != "fact":
+            continue
+        good = answered(group)
+        for name in names:
+            m, every = measure(good, name), measure(group, name)
+            yield [f"{tokens:,}", name, f"{m['bound']:.2f}x", f"{m['speedup']:.2f}x", f"{m['found']} of {m['asked']}",
+                   f"{m['kl']:.3f}", f"{m['agreement']:.3f}", f"{every['kl']:.3f}"]
+
+
+def task_rows(cases, names):
+    for task, tokens, group in groups(cases):
+        if task == "fact":
+            continue
+        for name in names:
+            m = measure(group, name)
+            answers = f"{m['found']} of {m['asked']}" if group[0]["has_answers"] else ""
+            loss = f"{m['loss']:.3f}" if m["loss"] else ""
+            yield [task, f"{tokens:,}", name, f"{m['bound']:.2f}x", answers, f"{m['kl']:.3f}", f"{m['agreement']:.3f}", loss]
+
+
+def draw(readings, cases, picture):
+    """Facts, KL and loss against the FLOP bound and against the measured gain; one line per method, one column a length."""
+    lengths = [tokens for task, tokens, _ in groups(cases) if task == "fact"]
+    figure, axes = plt.subplots(3, max(1, len(lengths)), figsize=(4.2 * max(1, len(lengths)), 9.5), squeeze=False)
+    for column, tokens in enumerate(lengths):
+        good = answered([c for c in cases if c["task"] == "fact" and c["tokens"] == tokens])
+        for method, (label, style, colour) in METHODS.items():
+            names = [n for n, r in readings.items() if r["method"] == method and n in good[0]["outcomes"]]
+            points = sorted((measure(good, n) for n in names), key=lambda m: m["bound"])
+            share = [m["found"] / m["asked"] for m in points]
+            for row, (x, y) in enumerate((("bound", share), ("bound", [m["kl"] for m in points]), ("speedup", share))):
+                axes[row][column].plot([m[x] for m in points], y, style, color=colour, label=label)
+        for row, (x, y) in enumerate((("FLOP bound", "facts found, of dense's"), ("FLOP bound", "KL, nats per token"),
+                                      ("prefill time, dense over this", "facts found, of dense's"))):
+            axis = axes[row][column]
+            axis.set_xlabel(x)
+            axis.set_ylabel(y if column == 0 else "")
+            axis.grid(alpha=0.3)
+            if row != 1:
+                axis.set_ylim(-0.03, 1.03)
+        axes[0][column].set_title(f"{len(good)} facts in {tokens:,} tokens")
+    axes[0][0].legend(loc="lower left")
+    figure.tight_layout()
+    figure.savefig(picture, dpi=110)
+
+
+def page(readings, cases, facts, left_out, picture):
+    names = [n for n in readings if n != "dense"]
+    skip = [n for n in names if readings[n]["method"] == "skip"]
+    out = f"""# What skipping costs
+
+{facts['model']['name']}, measured by `tests/quality/report.sh`. All tasks are held out: other documents, words and phrases than
+settings were searched on. Beside every level stand two other ways to spend its FLOPs: reading only the last tokens of the
+document, and pruning once at the level's first layer. KL is in nats per token along dense's own answers; agreement is the
+share of those tokens that are the reading's own first choice.
+
+![Quality against cost]({os.path.basename(picture)})
+
+## Facts
+
+A sentence planted in a real document, asked for in plain words. Counted are those that the dense model answers; KL and
+agreement are along those answers, "KL, all" along the others too.
+
+"""
+    out += table(["tokens", "reading", "FLOP bound", "prefill gain", "found", "KL", "agreement", "KL, all"],
+                 fact_rows(cases, names))
+    out += "\n## Other tasks\n\n" + table(
+        ["task", "tokens", "reading", "FLOP bound", "found", "KL", "agreement", "loss"],
+        task_rows(cases, names if len(cases) < 400 else names))
+    out += "\n`loss` is the next-token loss on the text's true continuation, in nats; dense has "
+    out += ", ".join(f"{measure(g, 'dense')['loss']:.3f} ({t} at {n:,})" for t, n, g in groups(cases)
+                     if measure(g, "dense")["loss"]) or "none here"
+    out += ".\n\n## The policies\n\n"
+    for name in skip:
+        out += f"`{name}`: `{json.dumps(readings[name]['policy'])}`\n\n"
+    for reason in left_out:
+        out += f"Left out: {reason}\n\n"
+    return out
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("files", nargs="+")
+    parser.add_argument("--page", default="QUALITY.md")
+    parser.add_argument("--picture", default="quality.png")
+    a = parser.parse_args()
+    readings, cases, facts, left_out = load(a.files)
+    draw(readings, cases, a.picture)
+    with open(a.page, "w") as file:
+        file.write(page(readings, cases, facts, left_out, a.picture))
+    print(f"wrote {a.page} and {a.picture}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Builds the skip settings of the fetched model ($1) where they are not there yet, from this machine's own texts.
+# Builds the skip file of the fetched model ($1) where it is not there yet, from this machine's own texts: its ready levels,
+# which were searched and measured before, and the proxies. Without --no-search it would search for levels again, in minutes.
 set -eu
 model=$1
 skipserve="$(dirname "$0")/../build/release/server/skipserve"
@@ -12,4 +13,4 @@ fi
 # Every licence text of the machine but the one that the demonstration reads.
 texts=$(find -L /usr/share/common-licenses -type f ! -name 'GPL-3' ! -name 'GPL' | sort)
 # shellcheck disable=SC2086
-exec "$skipserve" calibrate "$model" $texts
+exec "$skipserve" calibrate "$model" $texts --no-search

@@ -23,7 +23,6 @@ constexpr double kFirst[] = {0.3, 0.5, 0.8};
 constexpr double kLast[] = {0.06, 0.12, 0.25};
 constexpr size_t kMaxStarts = 5;
 constexpr int kRounds = 2;
-constexpr size_t kRefined = 2;  // candidates of each target that are refined
 
 // What measurements favoured on every start: queries enough to hold a question, the maximum, and
 // neighbours pooled so that a phrase stays together.
@@ -164,9 +163,7 @@ std::vector<SkipPolicy> Variants(const SkipPolicy& base, const std::vector<doubl
   for (const int32_t window : {16, 32, 64}) vary([&](SkipPolicy& p) { p.window = window; });
   for (const int32_t pool : {7, 15, 31}) vary([&](SkipPolicy& p) { p.pool = pool; });
   for (const double memory : {0.0, 1.0}) vary([&](SkipPolicy& p) { p.memory = memory; });
-  vary([](SkipPolicy& p) { p.head_reduce = Reduce::kMean; });
   vary([](SkipPolicy& p) { p.probe_layers.resize(1); });
-  vary([](SkipPolicy& p) { p.probe_layers.clear(); });
   const double first = base.budgets.front(), last = base.budgets.back();
   for (const double f : {0.75, 1.0, 1.3}) {
     for (const double l : {0.6, 1.0, 1.6}) {
@@ -249,7 +246,7 @@ absl::StatusOr<SearchResult> SearchPolicies(const SearchTasks& tasks,
   for (int round = 1; round <= kRounds; ++round) {
     std::vector<SkipPolicy> variants;
     for (const LevelTarget& target : targets) {
-      for (const Candidate& c : search.Best(target.min_speedup, kRefined)) {
+      for (const Candidate& c : search.Best(target.min_speedup, 1)) {
         for (SkipPolicy& policy : Variants(c.policy, result.layer_kl)) {
           variants.push_back(std::move(policy));
         }

@@ -3,6 +3,8 @@
 #include <set>
 #include <tuple>
 
+#include "engine/model_file.h"
+#include "engine/skip/skip_file.h"
 #include "server/eval.h"
 #include "tests/server/tools_fixture.h"
 
@@ -164,6 +166,39 @@ TEST_F(EvalTest, TableAndFile) {
   job_.calibration = true;
   ASSERT_EQ(Eval(job_, io()), 0) << Err();
   EXPECT_THAT(Out(), HasSubstr("not to be reported"));
+}
+
+TEST_F(EvalTest, LevelsAreMeasuredByNameAndAllByDefault) {
+  job_.lab.model_path = TinyCopy();
+  const auto model = ModelFile::Open(job_.lab.model_path);
+  ASSERT_TRUE(model.ok()) << model.status();
+  SkipFile file;
+  file.fingerprint = (*model)->fingerprint();
+  file.layers = (*model)->config().layers;
+  file.width = (*model)->config().width;
+  file.ffn_width = (*model)->config().ffn_width;
+  const SkipLevel half = {"half", *PolicyFromJson(json::parse(testing::kTinyPolicy))};
+  SkipLevel once = half;
+  once.name = "once";
+  once.policy.probe_layers = {2};
+  file.settings.levels = {half, once};
+  ASSERT_TRUE(WriteSkipFile(Path("tiny.gguf.skip"), file).ok());
+  job_.tasks = {"continuation"};
+  job_.lengths = {256};
+  job_.cases = 1;
+  job_.no_baselines = true;
+  job_.policies = {};
+  json readings = Run(job_)["readings"];
+  ASSERT_EQ(readings.size(), 3u);
+  EXPECT_EQ(readings[1]["name"], "half");
+  EXPECT_EQ(readings[2]["name"], "once");
+  job_.policies = {"once", testing::kTinyPolicy};
+  readings = Run(job_)["readings"];
+  ASSERT_EQ(readings.size(), 3u);
+  EXPECT_EQ(readings[1]["policy"]["probe_layers"], json::array({2}));
+  EXPECT_EQ(readings[2]["policy"], PolicyToJson(half.policy));
+  job_.policies = {"twice"};
+  EXPECT_THAT(ErrorOf(job_), HasSubstr("half, once"));
 }
 
 // A family that has no document of its kind is left out with the reason, and the others go on.

@@ -119,6 +119,10 @@ absl::Status CheckJob(const Lab& lab, const EvalJob& job) {
   return absl::OkStatus();
 }
 
+int64_t Longest(const EvalJob& job) {
+  return job.lengths.empty() ? 0 : *std::max_element(job.lengths.begin(), job.lengths.end());
+}
+
 Evaluator::Options EvaluatorOptions(const Lab& lab, const EvalJob& job) {
   Evaluator::Options options;
   options.proxy = lab.proxy_shape();
@@ -174,7 +178,9 @@ int Eval(const EvalJob& job, const ToolIo& io) {
   ProgressLine progress(io.err);
   const auto run = [&]() -> absl::Status {
     progress.Say("loading the model");
-    ASSIGN_OR_RETURN(const std::unique_ptr<Lab> lab, OpenLab(job.lab));
+    LabOptions options = job.lab;
+    options.max_tokens = Longest(job) + kAnswerRoom;
+    ASSIGN_OR_RETURN(const std::unique_ptr<Lab> lab, OpenLab(options));
     ASSIGN_OR_RETURN(const EvalResult result, EvaluateAll(*lab, job, progress));
     progress.Clear();
     const std::string json =

@@ -16,7 +16,7 @@ namespace skipserve {
 class ProgressLine;
 
 struct EvalJob {
-  LabOptions lab;
+  LabOptions lab;                     // but max_tokens, which follow from the lengths
   std::vector<std::string> texts;     // files and folders; empty: documents that Debian has
   std::vector<std::string> policies;  // level names, policies as JSON, or @FILE; empty: all levels
   std::vector<std::string> tasks;     // families; empty: all

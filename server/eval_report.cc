@@ -8,6 +8,8 @@
 namespace skipserve {
 namespace {
 
+constexpr int kWidth = 320;  // room for a reading's name; the lines come out half as long
+
 std::string Name(const EvalResult& result, size_t reading) {
   return reading == 0 ? "dense" : result.readings[reading - 1].name;
 }
@@ -28,22 +30,15 @@ OrderedJson EstimateJson(const Estimate& e) {
   return {{"mean", e.mean}, {"low", e.low}, {"high", e.high}};
 }
 
-bool HasAnswers(const EvalResult& result, const Summary& s) {
-  for (const Case& c : result.cases) {
-    if (c.family == s.family && c.tokens == s.tokens) return c.has_answers;
-  }
-  return false;
-}
-
 bool HasLoss(const Summary& s) { return s.loss.mean > 0; }
 
-OrderedJson OutcomeJson(const Outcome& o) {
+OrderedJson OutcomeJson(const Outcome& o, bool has_answers) {
   return {{"flop_bound", o.flop_bound},
           {"prefill_seconds", o.prefill_seconds},
           {"answer_tokens", o.answer_tokens},
           {"agreed", o.agreed},
           {"kl", o.kl},
-          {"score", o.score},
+          {"score", has_answers ? OrderedJson(o.score) : OrderedJson()},
           {"loss", o.loss}};
 }
 
@@ -66,11 +61,11 @@ std::string EvalTable(const EvalResult& result, const EvalJob& job) {
          absl::StrFormat("%.2fx", s.flop_bound), FormatElapsed(absl::Seconds(s.prefill_seconds)),
          absl::StrFormat("%.3f", s.kl.mean), absl::StrFormat("%.3f-%.3f", s.kl.low, s.kl.high),
          absl::StrFormat("%.3f", s.agreement.mean),
-         HasAnswers(result, s) ? absl::StrFormat("%.2f", s.score.mean) : "-",
-         HasAnswers(result, s) ? absl::StrFormat("%d of %d", s.found, s.asked) : "-",
+         s.has_answers ? absl::StrFormat("%.2f", s.score.mean) : "-",
+         s.has_answers ? absl::StrFormat("%d of %d", s.found, s.asked) : "-",
          HasLoss(s) ? absl::StrFormat("%.3f", s.loss.mean) : "-"});
   }
-  absl::StrAppend(&out, table.ToString(200), "\n",
+  absl::StrAppend(&out, table.ToString(kWidth), "\n",
                   job.calibration ? "The tasks that calibration searches on: not to be reported.\n"
                                   : "Held-out tasks.\n");
   for (const std::string& reason : result.left_out) {
@@ -104,7 +99,7 @@ OrderedJson EvalJson(const Lab& lab, const EvalResult& result, const EvalJob& jo
                                  {"prefill_seconds", s.prefill_seconds},
                                  {"kl", EstimateJson(s.kl)},
                                  {"agreement", EstimateJson(s.agreement)},
-                                 {"score", EstimateJson(s.score)},
+                                 {"score", s.has_answers ? EstimateJson(s.score) : OrderedJson()},
                                  {"found", s.found},
                                  {"asked", s.asked},
                                  {"loss", HasLoss(s) ? EstimateJson(s.loss) : OrderedJson()}});
@@ -117,7 +112,8 @@ OrderedJson EvalJson(const Lab& lab, const EvalResult& result, const EvalJob& jo
                          {"has_answers", c.has_answers},
                          {"dense_answer", Printable(c.dense_answer)},
                          {"outcomes", OrderedJson::array()}};
-    for (const Outcome& outcome : c.outcomes) entry["outcomes"].push_back(OutcomeJson(outcome));
+    for (const Outcome& outcome : c.outcomes)
+      entry["outcomes"].push_back(OutcomeJson(outcome, c.has_answers));
     json["cases"].push_back(std::move(entry));
   }
   return json;

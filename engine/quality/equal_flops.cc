@@ -40,6 +40,7 @@ SkipPolicy PruneOnceFor(double flops, const SkipPolicy& policy, int32_t start,
   SkipPolicy once = policy;
   once.start = start;
   once.stage_ends = {start};
+  once.probe_layers.clear();  // it may be that none of them is `start`
   const int64_t kept = Largest(prompt_tokens, flops, [&](int64_t tokens) {
     once.budgets = once.keeps = {double(tokens)};
     return PrefillFlops(MakePlan(once, config, prompt_tokens), once, config, proxy);

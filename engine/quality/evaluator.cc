@@ -83,7 +83,7 @@ absl::Status Evaluator::ReadDense(const Task& task, absl::Span<const int32_t> st
   dense_text_ = tokenizer_.Decode(dense_tokens_, /*skip_special=*/true);
   outcome.prefill_seconds = absl::ToDoubleSeconds(reader_.prefill_time());
   outcome.answer_tokens = outcome.agreed = static_cast<int64_t>(dense_tokens_.size());
-  outcome.score = ScoreAnswer(task, dense_text_);
+  outcome.score = task.answers.empty() ? 0 : ScoreAnswer(task, dense_text_);
   if (task.continuation.empty()) return absl::OkStatus();
   ASSIGN_OR_RETURN(outcome.loss, Loss(task));
   return absl::OkStatus();

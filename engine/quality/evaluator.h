@@ -37,7 +37,7 @@ struct Outcome {
   int64_t answer_tokens = 0;
   int64_t agreed = 0;  // greedy token is dense's
   double kl = 0;       // sum of KL(dense || this), nats
-  double score = 0;    // share of the task's answers found
+  double score = 0;    // share of the task's answers found; 0 without any
   double loss = 0;     // mean next-token loss on the task's continuation, nats; 0 without one
 };
 

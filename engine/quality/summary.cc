@@ -20,7 +20,7 @@ Summary SummarizeReading(absl::Span<const Case* const> cases, size_t reading, ui
   s.reading = reading;
   s.cases = static_cast<int64_t>(cases.size());
   double flops = 0, dense_flops = 0;
-  std::vector<double> ones(cases.size(), 1.0), tokens, kl, agreed, score, loss;
+  std::vector<double> ones(cases.size(), 1.0), tokens, kl, agreed, asks, score, loss;
   for (const Case* c : cases) {
     const Outcome& o = c->outcomes[reading];
     const Outcome& dense = c->outcomes[0];
@@ -30,15 +30,17 @@ Summary SummarizeReading(absl::Span<const Case* const> cases, size_t reading, ui
     tokens.push_back(double(o.answer_tokens));
     kl.push_back(o.kl);
     agreed.push_back(double(o.agreed));
-    score.push_back(o.score);
+    asks.push_back(c->has_answers);
+    score.push_back(c->has_answers ? o.score : 0);
     loss.push_back(o.loss);
+    s.has_answers |= c->has_answers;
     s.asked += c->has_answers && dense.score == 1;
     s.found += c->has_answers && dense.score == 1 && o.score == 1;
   }
   s.flop_bound = Ratio(dense_flops, flops);
   s.kl = RatioEstimate(kl, tokens, seed);
   s.agreement = RatioEstimate(agreed, tokens, seed);
-  s.score = RatioEstimate(score, ones, seed);
+  s.score = RatioEstimate(score, asks, seed);
   s.loss = RatioEstimate(loss, ones, seed);
   return s;
 }

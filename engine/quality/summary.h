@@ -43,9 +43,10 @@ struct Summary {
   double prefill_seconds = 0;  // mean
   Estimate kl;                 // nats per token of dense's answers
   Estimate agreement;          // share of those tokens
-  Estimate score;              // mean share of the answers found
+  bool has_answers = false;    // a task of them has; else these three mean nothing:
+  Estimate score;              // mean share of the answers found, of tasks that have some
   int64_t found = 0;           // cases that this reading answers in full,
-  int64_t asked = 0;           // of those that the dense read does; 0 without answers to find
+  int64_t asked = 0;           // of those that the dense read does
   Estimate loss;               // nats per token of the text's continuation
 };
 

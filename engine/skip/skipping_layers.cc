@@ -50,19 +50,20 @@ absl::Status SkippingLayers::Run(int32_t layer, SkipState& state, IndexView bloc
   RETURN_IF_ERROR(Reserve(candidates.size));
 
   if (plan.probes) Probe(layer, state, x, candidates);
-  if (!plan.skips()) {
+  if (!plan.skips() && !plan.probes) {
     AttendActive(layer, x, candidates, /*gather_keys=*/false, blocks, pool);
     FeedActive(layer, x, candidates);
     if (rows) rows->attention = rows->ffn = ToHost(candidates, decoder_.ops());
     return absl::OkStatus();
   }
 
+  // A layer that only probes goes the same way, so that its keys are not projected twice.
   const float* const s = state.candidates.scores();
   const IndexView active = Select(s, candidates, plan.active, policy, active_.i32());
   AttendActive(layer, x, active, /*gather_keys=*/plan.probes, blocks, pool);
 
   IndexView active_ffn = active;
-  if (policy.ffn_score != FfnScore::kAttention) {
+  if (plan.skips() && policy.ffn_score != FfnScore::kAttention) {
     ffn_probe_->Score(layer, x, candidates, policy.ffn_score, s, ffn_score_.f32());
     active_ffn = Select(ffn_score_.f32(), candidates, plan.active, policy, active_ffn_.i32());
   }

@@ -27,7 +27,7 @@ SkipPolicy Some() {
 TEST(PolicyFingerprintTest, IsTheHashOfTheJson) {
   // sha256sum of the text of PolicyToJson, its first 16 digits: computed elsewhere, because figures
   // and logs outlive this program.
-  EXPECT_EQ(PolicyFingerprint(Some()), "b96763195cec302e");
+  EXPECT_EQ(PolicyFingerprint(Some()), "aa13a49fe6ff13bc");
 }
 
 TEST(PolicyFingerprintTest, DoesNotDependOnTheWriter) {
@@ -38,7 +38,8 @@ TEST(PolicyFingerprintTest, DoesNotDependOnTheWriter) {
   };
   const std::string expected = PolicyFingerprint(Some());
   EXPECT_EQ(read(R"({"keeps": [500.0, 0.20], "budgets": [562, 2.5e-1], "start": 12.0,
-                     "stage_ends": [15, 19], "sink": 4, "pool": 1, "ffn_score": "product"})"),
+                     "stage_ends": [15, 19], "sink": 4, "pool": 1, "memory": 0,
+                     "probe_layers": [], "ffn_score": "product"})"),
             expected);
   SkipPolicy cut = Some();
   cut.budgets = {500, 300};
@@ -60,6 +61,8 @@ TEST(PolicyFingerprintTest, ChangesWithEveryField) {
       {"window_reduce", [](P& p) { p.window_reduce = Reduce::kMean; }},
       {"head_reduce", [](P& p) { p.head_reduce = Reduce::kMax; }},
       {"pool", [](P& p) { p.pool = 3; }},
+      {"probe_layers", [](P& p) { p.probe_layers = {12}; }},
+      {"memory", [](P& p) { p.memory = 0.5; }},
       {"ffn_score", [](P& p) { p.ffn_score = FfnScore::kExact; }},
   };
   std::set<std::string> seen = {PolicyFingerprint(Some())};

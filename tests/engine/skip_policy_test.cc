@@ -48,6 +48,8 @@ TEST(SkipPolicyTest, JsonWithDefaults) {
   defaults.budgets = p->budgets;
   defaults.keeps = p->keeps;
   EXPECT_EQ(*p, defaults);
+  EXPECT_TRUE(p->probe_layers.empty());
+  EXPECT_EQ(p->memory, 0);
 }
 
 TEST(SkipPolicyTest, JsonRoundTripKeepsEverything) {
@@ -62,6 +64,8 @@ TEST(SkipPolicyTest, JsonRoundTripKeepsEverything) {
   p.window_reduce = Reduce::kMean;
   p.head_reduce = Reduce::kMax;
   p.pool = 15;
+  p.probe_layers = {3, 6};
+  p.memory = 0.7;
   p.ffn_score = FfnScore::kExact;
   const auto back = PolicyFromJson(Json::parse(PolicyToJson(p).dump()));
   ASSERT_TRUE(back.ok()) << back.status();
@@ -73,6 +77,8 @@ TEST(SkipPolicyTest, WholeNumbersMayComeAsDoubles) {
   json["start"] = 12.0;
   json["stage_ends"] = {15.0, 19.0};
   json["window"] = 16.0;
+  json["probe_layers"] = {12.0, 13.0};
+  json["memory"] = 1;
   EXPECT_TRUE(PolicyFromJson(json).ok());
 }
 
@@ -139,6 +145,21 @@ TEST(SkipPolicyTest, EveryErrorNamesTheField) {
       {"window_reduce", {"sum", 1, nullptr, "MAX"}},
       {"head_reduce", {"median", Json::array()}},
       {"pool", {0, 2, 14, -1, 257, 1e12, "odd"}},
+      {"probe_layers",
+       {{13},
+        {11, 12},
+        {12, 12},
+        {12, 15, 14},
+        {12, -1},
+        {12, 13.5},
+        {12, "13"},
+        {12, nan},
+        {12, 1e99},
+        12,
+        "12",
+        nullptr,
+        Json(std::vector<int>(5000, 12))}},
+      {"memory", {-1, -1e-9, 1.0000001, 2, nan, inf, "x", nullptr, true, {0.5}}},
       {"ffn_score", {"both", 0, false}},
       {"budget", {1}},
   };
@@ -167,6 +188,15 @@ TEST(SkipPolicyTest, ValidateKnowsTheModelsLayers) {
   EXPECT_THAT(ValidatePolicy(p, 12).message(), HasSubstr("\"start\""));
   EXPECT_THAT(ValidatePolicy(p, 0).message(), HasSubstr("\"start\""));
   EXPECT_FALSE(ValidatePolicy(SkipPolicy(), 30).ok()) << "no stages";
+  p.probe_layers = {12, 17, 20};
+  EXPECT_TRUE(ValidatePolicy(p, 21).ok());
+  EXPECT_THAT(ValidatePolicy(p, 20).message(), HasSubstr("probe_layers[2]"));
+  p.probe_layers = {12, 19};
+  EXPECT_TRUE(ValidatePolicy(p, 20).ok());
+  p.memory = std::nan("");
+  EXPECT_THAT(ValidatePolicy(p, 20).message(), HasSubstr("\"memory\""));
+  p.memory = 1;
+  EXPECT_TRUE(ValidatePolicy(p, 20).ok());
   p.budgets[1] = std::nan("");
   EXPECT_THAT(ValidatePolicy(p, 20).message(), HasSubstr("budgets[1]"));
 }

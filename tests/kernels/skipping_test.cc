@@ -1,5 +1,5 @@
-// The attention probe against the reference and a double-precision formula, and the choice of rows
-// against a sort.
+// The attention probe against the reference and a double-precision formula, scores that fade
+// against their definition, and the choice of rows against a sort.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -108,6 +108,56 @@ TEST(ProbeScores, BadNumbersDoNoHarm) {
   q.at(1, 1) = std::numeric_limits<float>::quiet_NaN();
   k.at(600, 2) = std::numeric_limits<float>::infinity();
   ForEachCpu([&](Ops& cpu) { EXPECT_EQ(Probe(cpu, q, k, p).cols, 700); });
+}
+
+TEST(MaxScaled, TheLargerOfNewAndFadedOld) {
+  const auto check = [](Ops& ops) {
+    const auto run = [&](const Matrix& a, const Matrix& b, float scale) {
+      const Device da(ops, a), db(ops, b), out = Device::Empty(ops, 1, a.cols);
+      ops.MaxScaled(da.view().data, db.view().data, scale, a.cols, out.view().data);
+      return out.Get().values;
+    };
+    const float inf = std::numeric_limits<float>::infinity();
+    Matrix a(1, 6), b(1, 6);
+    a.values = {1, 1, -1, 0.25f, -inf, inf};
+    b.values = {2, 4, -4, -1, 3, -inf};
+    EXPECT_EQ(run(a, b, 0.5f), std::vector<float>({1, 2, -1, 0.25f, 1.5f, inf}));
+    for (const int64_t n : {0, 1, 2, 7, 31, 64, 1001}) {
+      const Matrix x = Random(1, n, 1), y = Random(1, n, 2);
+      for (const float scale : {0.0f, 0.7f, 1.0f}) {
+        std::vector<float> expected(n);
+        for (int64_t i = 0; i < n; ++i) {
+          const float old = y.values[i] * scale;
+          expected[i] = x.values[i] < old ? old : x.values[i];
+        }
+        EXPECT_EQ(run(x, y, scale), expected) << n << " times " << scale;
+        for (const bool into_old : {false, true}) {
+          const Device dx(ops, x), dy(ops, y);
+          float* const out = (into_old ? dy : dx).view().data;
+          ops.MaxScaled(dx.view().data, dy.view().data, scale, n, out);
+          EXPECT_EQ((into_old ? dy : dx).Get().values, expected) << n << " in place";
+          EXPECT_EQ((into_old ? dx : dy).Get().values, (into_old ? x : y).values);
+        }
+      }
+    }
+  };
+  check(*MakeReferenceOps());
+  ForEachCpu(check);
+}
+
+// More than it was told of is left alone.
+TEST(MaxScaled, StaysWithinItsRange) {
+  const auto check = [](Ops& ops) {
+    const Matrix a = Random(1, 40, 3), b = Random(1, 40, 4);
+    const Device da(ops, a), db(ops, b);
+    const Matrix before = Random(1, 40, 5);
+    const Device out(ops, before);
+    ops.MaxScaled(da.view().data, db.view().data, 0.5f, 17, out.view().data);
+    const std::vector<float> got = out.Get().values;
+    for (int64_t i = 17; i < 40; ++i) EXPECT_EQ(got[i], before.values[i]) << i;
+  };
+  check(*MakeReferenceOps());
+  ForEachCpu(check);
 }
 
 std::vector<int32_t> Select(Ops& ops, const std::vector<float>& scores, int64_t count, int64_t head,

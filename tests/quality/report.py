@@ -48,7 +48,7 @@ def measure(cases, name):
         speedup=mean([d["prefill_seconds"] for d, _ in pairs], [o["prefill_seconds"] for o in mine]),
         kl=mean([o["kl"] for o in mine], tokens), agreement=mean([o["agreed"] for o in mine], tokens),
         asked=sum(d["score"] == 1 for d, _ in pairs), found=sum(d["score"] == 1 and o["score"] == 1 for d, o in pairs),
-        score=mean([o["score"] for o in mine], [1] * len(mine)), loss=mean([o["loss"] for o in mine], [1] * len(mine)))
+        loss=mean([o["loss"] for o in mine], [1] * len(mine)))
 
 
 def answered(cases):
@@ -137,7 +137,7 @@ agreement are along those answers, "KL, all" along the others too.
                  fact_rows(cases, names))
     out += "\n## Other tasks\n\n" + table(
         ["task", "tokens", "reading", "FLOP bound", "found", "KL", "agreement", "loss"],
-        task_rows(cases, names if len(cases) < 400 else names))
+        task_rows(cases, names))
     out += "\n`loss` is the next-token loss on the text's true continuation, in nats; dense has "
     out += ", ".join(f"{measure(g, 'dense')['loss']:.3f} ({t} at {n:,})" for t, n, g in groups(cases)
                      if measure(g, "dense")["loss"]) or "none here"

@@ -86,6 +86,46 @@ TEST_F(FlagsTest, OtherCommandsHaveTheirOwn) {
   EXPECT_EQ(options.calibrate.texts, (std::vector<std::string>{"a.txt", "--odd-name"}));
 }
 
+TEST_F(FlagsTest, EvalTakesTextsAndFamilies) {
+  ASSERT_TRUE(
+      Parse(kEval, {"m", "a.txt", "folder", "--policy", R"({"start": 1, "budgets": [1, 2]})",
+                    "--tasks=fact,code", "--lengths", "100,200", "--cases=3",
+                    "--max-answer-tokens=9", "--no-baselines", "--calibration-tasks", "--seed=7",
+                    "--json=out", "--backend=reference", "--skip-file=s"})
+          .ok());
+  EXPECT_EQ(options.engine.model_path, "m");
+  EXPECT_EQ(options.engine.backend, "reference");
+  EXPECT_EQ(options.engine.skip_file, "s");
+  EXPECT_EQ(options.eval.texts, (std::vector<std::string>{"a.txt", "folder"}));
+  EXPECT_EQ(options.eval.policies,
+            (std::vector<std::string>{R"({"start": 1, "budgets": [1, 2]})"}));
+  EXPECT_EQ(options.eval.tasks, (std::vector<std::string>{"fact", "code"}));
+  EXPECT_EQ(options.eval.lengths, (std::vector<int64_t>{100, 200}));
+  EXPECT_EQ(options.eval.cases, 3);
+  EXPECT_EQ(options.eval.max_answer_tokens, 9);
+  EXPECT_TRUE(options.eval.no_baselines);
+  EXPECT_TRUE(options.eval.calibration);
+  EXPECT_EQ(options.eval.seed, 7u);
+  EXPECT_EQ(options.eval.json_path, "out");
+}
+
+TEST_F(FlagsTest, EvalWithoutFlagsMeasuresHeldOutTasksWithBaselines) {
+  ASSERT_TRUE(Parse(kEval, {"m"}).ok());
+  EXPECT_TRUE(options.eval.texts.empty() && options.eval.policies.empty());
+  EXPECT_FALSE(options.eval.no_baselines || options.eval.calibration);
+  for (const auto& [flag, named] :
+       {std::pair<std::string, std::string>{"--lengths=63", "--lengths"},
+        {"--lengths=64,x", "--lengths"},
+        {"--cases=0", "--cases"},
+        {"--max-answer-tokens=129", "--max-answer-tokens"},
+        {"--seed=-1", "--seed"},
+        {"--max-context=9", "--max-context"}}) {
+    const absl::Status status = Try(kEval, {"m", flag});
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << flag;
+    EXPECT_THAT(Message(status), HasSubstr(named));
+  }
+}
+
 TEST_F(FlagsTest, WhatIsWrongIsNamed) {
   const std::vector<std::pair<std::vector<std::string>, std::string>> cases = {
       {{"--frobnicate"}, "--frobnicate"},
@@ -162,7 +202,7 @@ TEST_F(FlagsTest, ABadFileIsNamed) {
 }
 
 TEST(FlagTableTest, EveryFlagRoundTripsAndIsExplained) {
-  for (const Command command : {kServe, kGenerate, kCalibrate, kInspect, kBench}) {
+  for (const Command command : {kServe, kGenerate, kCalibrate, kInspect, kBench, kEval}) {
     const std::string help = FlagsHelp(command);
     std::set<std::string> names;
     for (const Flag& flag : FlagTable()) {

@@ -138,6 +138,37 @@ const std::vector<BadCase>& Cases() {
          GoodPolicy(r);
          r.mutable_skip()->mutable_policy()->set_pool(2);
        }},
+      {"PolicyProbesFirst", "probe_layers[0]",
+       [](R& r) {
+         GoodPolicy(r);
+         r.mutable_skip()->mutable_policy()->add_probe_layers(2);
+       }},
+      {"PolicyProbesOrder", "probe_layers[2]",
+       [](R& r) {
+         GoodPolicy(r);
+         for (const int layer : {1, 3, 2})
+           r.mutable_skip()->mutable_policy()->add_probe_layers(layer);
+       }},
+      {"PolicyProbesBeyond", "probe_layers[1]",
+       [](R& r) {
+         GoodPolicy(r);
+         for (const int layer : {1, 4}) r.mutable_skip()->mutable_policy()->add_probe_layers(layer);
+       }},
+      {"PolicyMemoryNegative", "memory",
+       [](R& r) {
+         GoodPolicy(r);
+         r.mutable_skip()->mutable_policy()->set_memory(-1);
+       }},
+      {"PolicyMemoryLarge", "memory",
+       [](R& r) {
+         GoodPolicy(r);
+         r.mutable_skip()->mutable_policy()->set_memory(2);
+       }},
+      {"PolicyMemoryNan", "memory",
+       [](R& r) {
+         GoodPolicy(r);
+         r.mutable_skip()->mutable_policy()->set_memory(kNan);
+       }},
       {"PolicyEnum", "head_reduce",
        [](R& r) {
          GoodPolicy(r);

@@ -139,6 +139,9 @@ TEST_F(GrpcGenerateTest, APolicyArrivesWholeAndIsReported) {
   policy->set_cut(10);
   policy->set_window(8);
   policy->set_head_reduce(v1::SkipPolicy::REDUCE_MAX);
+  policy->add_probe_layers(1);
+  policy->add_probe_layers(3);
+  policy->set_memory(0.25);
   policy->set_ffn_score(v1::SkipPolicy::FFN_SCORE_EXACT);
   const Answer answer = Generate(request);
   ASSERT_TRUE(answer.status.ok()) << answer.status.error_message();
@@ -151,6 +154,8 @@ TEST_F(GrpcGenerateTest, APolicyArrivesWholeAndIsReported) {
   EXPECT_EQ(seen.window, 8);
   EXPECT_EQ(seen.window_reduce, Reduce::kMax);
   EXPECT_EQ(seen.head_reduce, Reduce::kMax);
+  EXPECT_EQ(seen.probe_layers, (std::vector<int32_t>{1, 3}));
+  EXPECT_EQ(seen.memory, 0.25);
   EXPECT_EQ(seen.ffn_score, FfnScore::kExact);
   EXPECT_EQ(answer.finishes[0].skip().level(), "custom");
   EXPECT_EQ(answer.finishes[0].skip().skip_ratio(), 0.5);

@@ -2,6 +2,6 @@
 set(TOOLS_TESTS ${CMAKE_CURRENT_LIST_DIR})
 add_room_test(tools_text_test SRCS ${TOOLS_TESTS}/tools_text_test.cc DEPS server_tools)
 add_room_test(tools_page_test SRCS ${TOOLS_TESTS}/tools_page_test.cc DEPS server_tools fake_engine)
-foreach(test tools_generate_test tools_calibrate_test tools_inspect_test tools_bench_test)
+foreach(test tools_generate_test tools_calibrate_test tools_inspect_test tools_bench_test tools_eval_test)
   add_room_test(${test} SRCS ${TOOLS_TESTS}/${test}.cc DEPS server_tools)
 endforeach()

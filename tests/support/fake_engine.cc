@@ -33,6 +33,8 @@ ModelInfo MakeInfo(const FakeOptions& options) {
   policy.stage_ends = {2, 3};
   policy.budgets = {0.5, 0.25};
   policy.keeps = {0.5, 0.25};
+  policy.probe_layers = {1, 3};
+  policy.memory = 0.5;
   // Measured at one length, so that every request that skips has something to expect.
   const LevelFigures figures = {{{2000, 24, 2, 0.25, 0.875, 11, 15}}, {"counting"}, "a fake"};
   info.skip_levels = {

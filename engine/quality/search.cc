@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 #include <map>
+#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -21,7 +22,6 @@ constexpr double kProfileKeep = 0.12;  // of the prompt, kept by pruning once
 
 constexpr double kFirst[] = {0.3, 0.5, 0.8};
 constexpr double kLast[] = {0.06, 0.12, 0.25};
-constexpr size_t kMaxStarts = 5;
 constexpr int kRounds = 2;
 
 // What measurements favoured on every start: queries enough to hold a question, the maximum, and
@@ -135,20 +135,23 @@ class Search {
   std::map<std::string, size_t> seen_;  // index of candidates_, by fingerprint
 };
 
-// Layers worth starting at: pruning there hurts clearly less than at any layer before it.
-std::vector<int32_t> Starts(const std::vector<double>& layer_kl) {
-  constexpr double kClearly = 0.85;
-  std::vector<int32_t> starts;
-  double best = std::numeric_limits<double>::infinity();
-  const int32_t layers = static_cast<int32_t>(layer_kl.size());
-  for (int32_t layer = 1; layer + 1 < layers; ++layer) {
-    if (layer_kl[layer] > kClearly * best) continue;
-    best = layer_kl[layer];
-    starts.push_back(layer);
+// Layers worth starting at: for each target the two that know most, of those early enough to save
+// so much even if what follows them cost nothing.
+std::vector<int32_t> Starts(const std::vector<double>& layer_kl,
+                            const std::vector<LevelTarget>& targets) {
+  constexpr size_t kPerTarget = 2;
+  std::set<int32_t> starts;
+  for (const LevelTarget& target : targets) {
+    const auto layers = static_cast<double>(layer_kl.size());
+    std::vector<int32_t> early;
+    for (int32_t layer = 1; (layer + 1) * target.min_speedup <= layers; ++layer) {
+      early.push_back(layer);
+    }
+    std::sort(early.begin(), early.end(),
+              [&](int32_t a, int32_t b) { return layer_kl[a] < layer_kl[b]; });
+    for (size_t i = 0; i < std::min(early.size(), kPerTarget); ++i) starts.insert(early[i]);
   }
-  // Where there are too many, the earliest lose most: they stand for the least knowing layers.
-  if (starts.size() > kMaxStarts) starts.erase(starts.begin(), starts.end() - kMaxStarts);
-  return starts;
+  return std::vector<int32_t>(starts.begin(), starts.end());
 }
 
 // One setting changed at a time.
@@ -235,12 +238,16 @@ absl::StatusOr<SearchResult> SearchPolicies(const SearchTasks& tasks,
 
   Search search(tasks, measurer, progress);
   std::vector<SkipPolicy> grid;
-  for (const int32_t start : Starts(result.layer_kl)) {
+  for (const int32_t start : Starts(result.layer_kl, targets)) {
     for (const double first : kFirst) {
       for (const double last : kLast) {
         grid.push_back(Layered(start, first, std::min(last, first), result.layer_kl));
       }
     }
+  }
+  if (grid.empty()) {
+    return absl::InvalidArgumentError(
+        "this model has too few layers to save what the targets ask for: lower --min-speedup");
   }
   RETURN_IF_ERROR(search.Measure(std::move(grid), "trying starts and budgets"));
   for (int round = 1; round <= kRounds; ++round) {

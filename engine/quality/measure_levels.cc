@@ -20,14 +20,19 @@ struct Sums {
   int64_t tokens = 0, agreed = 0, asked = 0, found = 0;
 };
 
+// Over the tasks whose answers dense finds, or that have none; over all of them where it finds
+// nothing: then there is no better measure.
 Sums AddUp(absl::Span<const Task> tasks, absl::Span<const Outcome> dense,
            absl::Span<const Outcome> level) {
+  const auto good = [&](size_t i) { return tasks[i].answers.empty() || dense[i].score == 1; };
+  bool any = false;
+  for (size_t i = 0; i < tasks.size(); ++i) any |= good(i);
   Sums s;
   for (size_t i = 0; i < tasks.size(); ++i) {
     s.flops += level[i].flops;
     s.dense_flops += dense[i].flops;
-    const bool fact = !tasks[i].answers.empty();
-    if (fact && dense[i].score < 1) continue;  // dense has no answer to keep to
+    if (any && !good(i)) continue;
+    const bool fact = any && !tasks[i].answers.empty();
     s.asked += fact;
     s.found += fact && level[i].score == 1;
     s.kl += level[i].kl;
@@ -72,8 +77,7 @@ absl::Status MeasureLevels(const TaskMaker& maker, Measurer& measurer,
     ASSIGN_OR_RETURN(const auto dense, measurer.MeasureDense(tasks, stage, progress));
     for (size_t i = 0; i < levels.size(); ++i) {
       const Sums s = AddUp(tasks, dense, outcomes[i]);
-      if (s.tokens == 0) continue;  // dense answered none of them
-      levels[i].figures.lengths.push_back({tokens, s.asked, s.dense_flops / s.flops,
+      levels[i].figures.lengths.push_back({tokens, cases, s.dense_flops / s.flops,
                                            s.kl / double(s.tokens),
                                            double(s.agreed) / double(s.tokens), s.found, s.asked});
     }
@@ -91,9 +95,6 @@ absl::Status MeasureLevels(const TaskMaker& maker, Measurer& measurer,
         levels[i].figures.weak_tasks.emplace_back(family);
       }
     }
-  }
-  for (SkipLevel& level : levels) {
-    if (!level.figures.measured()) level.figures = {};
   }
   return absl::OkStatus();
 }

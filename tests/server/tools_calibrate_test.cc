@@ -1,5 +1,7 @@
 // `skipserve calibrate` on the tiny model: what it writes is used, and a failure leaves what was
 // there.
+#include <filesystem>
+
 #include "server/calibrate.h"
 #include "server/generate.h"
 #include "tests/server/tools_fixture.h"
@@ -7,6 +9,7 @@
 namespace skipserve {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 constexpr char kProductPolicy[] =
@@ -21,6 +24,7 @@ class CalibrateTest : public testing::ToolsTest {
     job_.calibrate.rows_per_piece = 32;
     job_.calibrate.threads = 1;
     job_.texts = {Write("text.txt", testing::Words(200))};
+    job_.no_search = true;
   }
 
   CalibrateJob job_;
@@ -66,6 +70,59 @@ TEST_F(CalibrateTest, TooLittleTextLeavesTheOldFile) {
   EXPECT_THAT(said, HasSubstr("at least 128 are needed"));
   EXPECT_EQ(std::count(said.begin(), said.end(), '\n'), 1) << said;
   EXPECT_EQ(testing::ReadAll(old), "the old file");
+}
+
+class CalibrateSearchTest : public CalibrateTest {
+ protected:
+  CalibrateSearchTest() {
+    job_.no_search = false;
+    job_.dtype = "f32";
+    job_.texts = {Write("a.txt", testing::Words(1500)), Write("b.txt", testing::Words(1600))};
+    job_.find.tokens = 192;
+    job_.find.facts = 1;
+    job_.find.held_out_cases = 1;
+    job_.min_speedups = {1.1, 1.3, 1.5};
+    job_.max_kls = {10, 10, 10};
+  }
+};
+
+TEST_F(CalibrateSearchTest, WritesLevelsWithTheirFigures) {
+  ASSERT_EQ(CalibrateModel(job_, io()), 0) << Err();
+  EXPECT_THAT(Out(), AllOf(HasSubstr("gentle (default)"), HasSubstr("FLOP bound")));
+  EXPECT_FALSE(std::filesystem::exists(Path("tiny.gguf.skip.partial"))) << "done";
+
+  GenerateJob generate;
+  generate.engine = testing::TinyOptions();
+  generate.engine.model_path = job_.calibrate.model_path;
+  generate.question.prompt = testing::Words(60);
+  generate.question.raw = true;
+  generate.skips = {"fast"};
+  generate.stop.max_tokens = 2;
+  generate.json = true;
+  ASSERT_EQ(Generate(generate, io()), 0) << Err();
+  const auto skip = OutJson()["skip"];
+  EXPECT_EQ(skip["level"], "fast");
+  EXPECT_GE(skip["flop_bound"].get<double>(), 1.2);
+  EXPECT_GT(skip["expected_kl"].get<double>(), 0);
+}
+
+TEST_F(CalibrateSearchTest, TargetsThatCannotBeMetAreSaidAndWriteNothing) {
+  const std::string old = Write("tiny.gguf.skip", "the old file");
+  job_.max_kls = {0, 0, 0};
+  EXPECT_EQ(CalibrateModel(job_, io()), 1);
+  EXPECT_THAT(Err(), AllOf(HasSubstr("best I found is"), HasSubstr("--max-kl")));
+  EXPECT_EQ(testing::ReadAll(old), "the old file");
+  EXPECT_TRUE(std::filesystem::exists(Path("tiny.gguf.skip.partial"))) << "for the next try";
+
+  job_.max_kls = {10, 10};
+  EXPECT_EQ(CalibrateModel(job_, io()), 1);
+  EXPECT_THAT(Err(), HasSubstr("take three numbers"));
+}
+
+TEST_F(CalibrateSearchTest, TooLittleTextForTheTasksIsSaid) {
+  job_.texts = {Write("a.txt", testing::Words(200))};
+  EXPECT_EQ(CalibrateModel(job_, io()), 1);
+  EXPECT_THAT(Err(), HasSubstr("give more or longer"));
 }
 
 TEST_F(CalibrateTest, MistakesComeBeforeTheWork) {

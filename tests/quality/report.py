@@ -3,7 +3,8 @@
 
   report.py EVAL.json [EVAL.json ...] --page QUALITY.md --picture quality.png
 
-Needs matplotlib (PyPI). Nothing is measured here. Files of one model are put together; readings of one name are one.
+Needs matplotlib (PyPI). Nothing is measured here. Files of one model are put together: a case that
+is in several has the readings of all.
 """
 import argparse
 import json
@@ -27,11 +28,14 @@ def load(paths):
     for f in files:
         for reading in f["readings"]:
             readings.setdefault(reading["name"], reading)
-    cases = []
+    cases = {}
     for f in files:
         names = [reading["name"] for reading in f["readings"]]
-        cases += [dict(case, outcomes=dict(zip(names, case["outcomes"]))) for case in f["cases"]]
-    return readings, cases, files[0], [reason for f in files for reason in f["left_out"]]
+        for case in f["cases"]:
+            key = case["task"], case["tokens"], case["index"]
+            known = cases.setdefault(key, dict(case, outcomes={}))
+            known["outcomes"].update(zip(names, case["outcomes"]))
+    return readings, list(cases.values()), files[0], [reason for f in files for reason in f["left_out"]]
 
 
 def mean(parts, weights):
@@ -39,7 +43,10 @@ def mean(parts, weights):
 
 
 def measure(cases, name):
-    """One reading's figures over cases that all have it."""
+    """One reading's figures over the cases that have it; None where none has."""
+    cases = [case for case in cases if name in case["outcomes"]]
+    if not cases:
+        return None
     pairs = [(case["outcomes"]["dense"], case["outcomes"][name]) for case in cases]
     mine = [o for _, o in pairs]
     tokens = [o["answer_tokens"] for o in mine]
@@ -74,8 +81,9 @@ def fact_rows(cases, names):
         good = answered(group)
         for name in names:
             m, every = measure(good, name), measure(group, name)
-            yield [f"{tokens:,}", name, f"{m['bound']:.2f}x", f"{m['speedup']:.2f}x", f"{m['found']} of {m['asked']}",
-                   f"{m['kl']:.3f}", f"{m['agreement']:.3f}", f"{every['kl']:.3f}"]
+            if m:
+                yield [f"{tokens:,}", name, f"{m['bound']:.2f}x", f"{m['speedup']:.2f}x", f"{m['found']} of {m['asked']}",
+                       f"{m['kl']:.3f}", f"{m['agreement']:.3f}", f"{every['kl']:.3f}"]
 
 
 def task_rows(cases, names):
@@ -84,6 +92,8 @@ def task_rows(cases, names):
             continue
         for name in names:
             m = measure(group, name)
+            if not m:
+                continue
             answers = f"{m['found']} of {m['asked']}" if group[0]["has_answers"] else ""
             loss = f"{m['loss']:.3f}" if m["loss"] else ""
             yield [task, f"{tokens:,}", name, f"{m['bound']:.2f}x", answers, f"{m['kl']:.3f}", f"{m['agreement']:.3f}", loss]
@@ -96,8 +106,8 @@ def draw(readings, cases, picture):
     for column, tokens in enumerate(lengths):
         good = answered([c for c in cases if c["task"] == "fact" and c["tokens"] == tokens])
         for method, (label, style, colour) in METHODS.items():
-            names = [n for n, r in readings.items() if r["method"] == method and n in good[0]["outcomes"]]
-            points = sorted((measure(good, n) for n in names), key=lambda m: m["bound"])
+            figures = [measure(good, n) for n, r in readings.items() if r["method"] == method]
+            points = sorted((m for m in figures if m), key=lambda m: m["bound"])
             share = [m["found"] / m["asked"] for m in points]
             for row, (x, y) in enumerate((("bound", share), ("bound", [m["kl"] for m in points]), ("speedup", share))):
                 axes[row][column].plot([m[x] for m in points], y, style, color=colour, label=label)

@@ -14,12 +14,12 @@ mkdir -p "$out"
 ./deploy/build.sh release
 ./deploy/default_skip_settings.sh "$model" >&2
 ./deploy/python.sh -m pip install --quiet --disable-pip-version-check matplotlib
-# Facts at every length; the baselines, which read densely again, at the shortest with all facts and else with fewer.
-"$skipserve" eval "$model" --tasks fact --lengths 2048 --cases "$facts" --json "$out/facts_short.json"
-"$skipserve" eval "$model" --tasks fact --lengths 4096,7500 --cases "$facts" --no-baselines --json "$out/facts_long.json"
-"$skipserve" eval "$model" --cases "$cases" --lengths 1024,2048 --json "$out/tasks.json" \
+# Facts at every length. The baselines read densely again, so they see fewer of them.
+for tokens in 2048 4096 7500; do
+  "$skipserve" eval "$model" --tasks fact --lengths "$tokens" --cases "$facts" --no-baselines --json "$out/facts_$tokens.json"
+done
+"$skipserve" eval "$model" --tasks fact --lengths 2048,4096,7500 --cases "$((facts / 4))" --json "$out/facts_baselines.json"
+"$skipserve" eval "$model" --lengths 2048 --cases "$cases" --json "$out/tasks.json" \
   --tasks needle_keys,needle_values,needle_queries,variable_tracking,common_words,frequent_words,question_first,two_questions,second_turn,summary,real_question,code,continuation
-"$skipserve" eval "$model" --cases "$((cases / 2))" --lengths 4096,7500 --json "$out/tasks_long.json" \
-  --tasks two_questions,summary,continuation
-./deploy/python.sh tests/quality/report.py "$out/facts_short.json" "$out/facts_long.json" "$out/tasks.json" \
-  "$out/tasks_long.json" --page tests/quality/QUALITY.md --picture tests/quality/quality.png
+./deploy/python.sh tests/quality/report.py "$out"/facts_*.json "$out/tasks.json" \
+  --page tests/quality/QUALITY.md --picture tests/quality/quality.png

@@ -108,19 +108,19 @@ SkipPolicy Measured(int32_t start, int32_t layers, double first, double last, in
 // and from 14 on the layers that know as much choose again. FFN rows by attention: in a layer that
 // cuts, a row that is not kept would be computed for nothing.
 SkipSettings SmolLm2Settings(int32_t layers) {
-  const auto level = [layers](int32_t start, double first, double last, int64_t recent) {
-    SkipPolicy p = Measured(start, layers, first, last, 32);
+  const auto level = [layers](double first, double last, int64_t recent) {
+    SkipPolicy p = Measured(7, layers, first, last, 32);
     p.recent = recent;
+    p.pool = 31;
     p.ffn_score = FfnScore::kAttention;
-    p.probe_layers = {14, 15, 17, 18, 20, 21, 22, 23};
-    if (start < p.probe_layers.front()) p.probe_layers.insert(p.probe_layers.begin(), start);
+    p.probe_layers = {7, 14, 15, 17, 18, 20, 21, 22, 23};
     return p;
   };
-  return {.default_level = "gentle",
-          .min_prompt = 1024,
-          .levels = {Level("gentle", level(14, 0.55, 0.25, 128)),
-                     Level("balanced", level(7, 0.6, 0.15, 96)),
-                     Level("fast", level(7, 0.3, 0.12, 64))}};
+  return {
+      .default_level = "gentle",
+      .min_prompt = 1024,
+      .levels = {Level("gentle", level(0.8, 0.45, 128)), Level("balanced", level(0.65, 0.17, 96)),
+                 Level("fast", level(0.35, 0.15, 64))}};
 }
 
 }  // namespace

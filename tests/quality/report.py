@@ -99,6 +99,16 @@ def task_rows(cases, names):
             yield [task, f"{tokens:,}", name, f"{m['bound']:.2f}x", answers, f"{m['kl']:.3f}", f"{m['agreement']:.3f}", loss]
 
 
+def ablation_rows(paths):
+    readings, cases, _, _ = load(paths)
+    for name in readings:
+        facts = [c for c in cases if c["task"] == "fact"]
+        m, every = measure(answered(facts), name), measure(facts, name)
+        whole = measure([c for c in cases if c["task"] != "fact"], name)
+        yield [name, f"{m['bound']:.2f}x", f"{m['found']} of {m['asked']}", f"{m['kl']:.3f}", f"{m['agreement']:.3f}",
+               f"{every['kl']:.3f}", f"{whole['kl']:.3f}"]
+
+
 def draw(readings, cases, picture):
     """Facts, KL and loss against the FLOP bound and against the measured gain; one line per method, one column a length."""
     lengths = [tokens for task, tokens, _ in groups(cases) if task == "fact"]
@@ -125,7 +135,7 @@ def draw(readings, cases, picture):
     figure.savefig(picture, dpi=110)
 
 
-def page(readings, cases, facts, left_out, picture):
+def page(readings, cases, facts, left_out, picture, ablations):
     names = [n for n in readings if n != "dense"]
     skip = [n for n in names if readings[n]["method"] == "skip"]
     out = f"""# What skipping costs
@@ -151,7 +161,12 @@ agreement are along those answers, "KL, all" along the others too.
     out += "\n`loss` is the next-token loss on the text's true continuation, in nats; dense has "
     out += ", ".join(f"{measure(g, 'dense')['loss']:.3f} ({t} at {n:,})" for t, n, g in groups(cases)
                      if measure(g, "dense")["loss"]) or "none here"
-    out += ".\n\n## The policies\n\n"
+    out += ".\n\n"
+    if ablations:
+        out += "## One thing changed at a time\n\n`tests/quality/ablations.py`, prompts of 2,048 tokens.\n\n"
+        out += table(["policy", "FLOP bound", "facts found", "KL", "agreement", "KL, all facts", "KL, summaries"],
+                     ablation_rows(ablations)) + "\n"
+    out += "## The policies\n\n"
     for name in skip:
         out += f"`{name}`: `{json.dumps(readings[name]['policy'])}`\n\n"
     for reason in left_out:
@@ -164,11 +179,12 @@ def main():
     parser.add_argument("files", nargs="+")
     parser.add_argument("--page", default="QUALITY.md")
     parser.add_argument("--picture", default="quality.png")
+    parser.add_argument("--ablations", nargs="*", default=[], help="evaluations of the policies of ablations.py")
     a = parser.parse_args()
     readings, cases, facts, left_out = load(a.files)
     draw(readings, cases, a.picture)
     with open(a.page, "w") as file:
-        file.write(page(readings, cases, facts, left_out, a.picture))
+        file.write(page(readings, cases, facts, left_out, a.picture, a.ablations))
     print(f"wrote {a.page} and {a.picture}")
 
 

@@ -21,5 +21,9 @@ done
 "$skipserve" eval "$model" --tasks fact --lengths 2048,4096,7500 --cases "$((facts / 4))" --json "$out/facts_baselines.json"
 "$skipserve" eval "$model" --lengths 2048 --cases "$cases" --json "$out/tasks.json" \
   --tasks needle_keys,needle_values,needle_queries,variable_tracking,common_words,frequent_words,question_first,two_questions,second_turn,summary,real_question,code,continuation
+layers=$("$skipserve" inspect "$model" --json | ./deploy/python.sh -c 'import json, sys; print(json.load(sys.stdin)["layers"])')
+./deploy/python.sh tests/quality/ablations.py "$layers" > "$out/policies.json"
+"$skipserve" eval "$model" --tasks fact,summary --lengths 2048 --cases "$((facts / 5))" --no-baselines \
+  --policy "@$out/policies.json" --json "$out/ablations.json"
 ./deploy/python.sh tests/quality/report.py "$out"/facts_*.json "$out/tasks.json" \
-  --page tests/quality/QUALITY.md --picture tests/quality/quality.png
+  --ablations "$out/ablations.json" --page tests/quality/QUALITY.md --picture tests/quality/quality.png

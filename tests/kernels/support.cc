@@ -57,7 +57,7 @@ Matrix Device::Get() const {
   ops_->Download(buffer_.data(), host.data(), host.size() * sizeof(float));
   Matrix m(view_.rows, view_.cols);
   for (int64_t r = 0; r < m.rows; ++r) {
-    std::copy_n(host.data() + r * view_.stride, m.cols, &m.values[r * m.cols]);
+    std::copy_n(host.data() + r * view_.stride, m.cols, m.values.data() + r * m.cols);
     for (int64_t c = m.cols; c < view_.stride; ++c) {
       EXPECT_TRUE(std::isnan(host[r * view_.stride + c])) << "written between rows";
     }

@@ -111,9 +111,9 @@ SkipSettings SmolLm2Settings(int32_t layers) {
   const auto level = [layers](double first, double last, int64_t recent) {
     SkipPolicy p = Measured(7, layers, first, last, 32);
     p.recent = recent;
-    p.pool = 31;
     p.ffn_score = FfnScore::kAttention;
     p.probe_layers = {7, 14, 15, 17, 18, 20, 21, 22, 23};
+    p.memory = 1;  // of 52 facts 51, 52 and 51 by level, where 48, 51 and 49 are found without
     return p;
   };
   return {

@@ -298,7 +298,7 @@ TEST(ReadySettingsTest, SmolLm2HasThreeMeasuredLevels) {
                 1e-12)
         << "geometric";
     EXPECT_EQ(p.keeps, p.budgets);
-    EXPECT_EQ(p.pool, 31);
+    EXPECT_EQ(p.pool, 15);
     EXPECT_EQ(p.head_reduce, Reduce::kMax);
     EXPECT_EQ(p.ffn_score, FfnScore::kAttention);
     EXPECT_EQ(p.probe_layers.front(), p.start);

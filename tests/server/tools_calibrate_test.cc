@@ -120,7 +120,8 @@ TEST_F(CalibrateSearchTest, TargetsThatCannotBeMetAreSaidAndWriteNothing) {
 }
 
 TEST_F(CalibrateSearchTest, TooLittleTextForTheTasksIsSaid) {
-  job_.texts = {Write("a.txt", testing::Words(200))};
+  job_.texts = {Write("a.txt", testing::Words(60))};
+  job_.find.tokens = 1 << 20;  // as long as the model can read
   EXPECT_EQ(CalibrateModel(job_, io()), 1);
   EXPECT_THAT(Err(), HasSubstr("give more or longer"));
 }

@@ -111,7 +111,7 @@ absl::StatusOr<std::vector<std::vector<Outcome>>> Measurer::Measure(
     }
     if (!readings.empty() || !known_.count(Key(task, kDense))) {
       ASSIGN_OR_RETURN(const std::vector<Outcome> now, evaluator_.Evaluate(tasks[t], readings));
-      RETURN_IF_ERROR(Keep(Key(task, kDense), now[0]));
+      if (!known_.count(Key(task, kDense))) RETURN_IF_ERROR(Keep(Key(task, kDense), now[0]));
       for (size_t i = 0; i < readings.size(); ++i) {
         RETURN_IF_ERROR(Keep(readings[i].name, now[i + 1]));
       }

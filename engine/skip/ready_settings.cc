@@ -116,11 +116,29 @@ SkipSettings SmolLm2Settings(int32_t layers) {
     p.memory = 1;  // of 52 facts 51, 52 and 51 by level, where 48, 51 and 49 are found without
     return p;
   };
+  // Facts held out from the search; KL and agreement along the answers that hold the fact.
+  const char* const on = "SmolLM2-135M-Instruct Q4_1 in bf16, facts planted in licence texts";
   return {
       .default_level = "gentle",
       .min_prompt = 1024,
-      .levels = {Level("gentle", level(0.8, 0.45, 128)), Level("balanced", level(0.65, 0.17, 96)),
-                 Level("fast", level(0.35, 0.15, 64))}};
+      .levels = {
+          Level("gentle", level(0.8, 0.45, 128),
+                {{2048, 100, 1.52, 0.016, 0.971, 43, 47},
+                 {4096, 24, 1.58, 0.007, 1.0, 7, 7},
+                 {7500, 24, 1.65, 0.141, 0.970, 8, 8}},
+                {"needle_keys", "variable_tracking"}, on),
+          Level("balanced", level(0.65, 0.17, 96),
+                {{2048, 100, 2.12, 0.060, 0.952, 44, 47},
+                 {4096, 24, 2.24, 0.021, 0.983, 6, 7},
+                 {7500, 24, 2.37, 0.149, 0.962, 7, 8}},
+                {"needle_keys", "variable_tracking", "question_first", "two_questions", "summary"},
+                on),
+          Level("fast", level(0.35, 0.15, 64),
+                {{2048, 100, 2.62, 0.141, 0.935, 43, 47},
+                 {4096, 24, 2.77, 0.038, 0.983, 6, 7},
+                 {7500, 24, 2.93, 0.180, 0.932, 6, 8}},
+                {"needle_keys", "variable_tracking", "question_first", "two_questions", "summary"},
+                on)}};
 }
 
 }  // namespace

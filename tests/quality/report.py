@@ -118,6 +118,8 @@ def draw(readings, cases, picture):
         for method, (label, style, colour) in METHODS.items():
             figures = [measure(good, n) for n, r in readings.items() if r["method"] == method]
             points = sorted((m for m in figures if m), key=lambda m: m["bound"])
+            if not points:
+                continue
             share = [m["found"] / m["asked"] for m in points]
             for row, (x, y) in enumerate((("bound", share), ("bound", [m["kl"] for m in points]), ("speedup", share))):
                 axes[row][column].plot([m[x] for m in points], y, style, color=colour, label=label)
@@ -155,7 +157,8 @@ agreement are along those answers, "KL, all" along the others too.
 """
     out += table(["tokens", "reading", "FLOP bound", "prefill gain", "found", "KL", "agreement", "KL, all"],
                  fact_rows(cases, names))
-    out += "\n## Other tasks\n\n" + table(
+    counts = [len(group) for task, _, group in groups(cases) if task != "fact"]
+    out += f"\n## Other tasks\n\n{min(counts, default=0)} to {max(counts, default=0)} prompts of each.\n\n" + table(
         ["task", "tokens", "reading", "FLOP bound", "found", "KL", "agreement", "loss"],
         task_rows(cases, names))
     out += "\n`loss` is the next-token loss on the text's true continuation, in nats; dense has "

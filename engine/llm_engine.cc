@@ -206,7 +206,9 @@ LlmEngine::Step LlmEngine::PlanStep(absl::Time now) {
 // Gives newly admitted sequences their memory. One that gets none ends, and leaves the step.
 std::vector<LlmEngine::Ended> LlmEngine::BeginAdmitted(Step& step) {
   std::vector<Ended> ended;
-  for (auto& [id, answer] : step.admitted) {
+  for (const auto& entry : step.admitted) {
+    const RequestId id = entry.first;
+    const AnswerPtr& answer = entry.second;
     const ResolvedSkip& skip = answer->skip();
     absl::Status status = Guarded([&] {
       return parts_.executor->Begin(id, answer->request().prompt, skip.policy, skip.plan,
@@ -216,8 +218,8 @@ std::vector<LlmEngine::Ended> LlmEngine::BeginAdmitted(Step& step) {
       BeginRecord(id, *answer);
       continue;
     }
-    std::erase_if(step.plan.trunks, [id = id](const TrunkItem& item) { return item.id == id; });
-    std::erase_if(step.plan.skips, [id = id](const SkipItem& item) { return item.id == id; });
+    std::erase_if(step.plan.trunks, [id](const TrunkItem& item) { return item.id == id; });
+    std::erase_if(step.plan.skips, [id](const SkipItem& item) { return item.id == id; });
     step.answers.erase(id);  // or a failure of the rest of the step would end it again
     ended.push_back({id, answer, std::move(status)});
     absl::MutexLock lock(&mutex_);

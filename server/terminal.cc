@@ -83,10 +83,7 @@ std::string FormatKl(double nats) { return absl::StrFormat("%.4f nats", nats); }
 
 std::string FormatRate(double per_second) {
   if (per_second >= 999.5) return FormatCount(std::llround(per_second));
-  return absl::StrFormat(per_second >= 99.95   ? "%.0f"
-                         : per_second >= 9.995 ? "%.1f"
-                                               : "%.2f",
-                         per_second);
+  return absl::StrFormat("%.*f", per_second >= 99.95 ? 0 : per_second >= 9.995 ? 1 : 2, per_second);
 }
 
 int TerminalWidth() {

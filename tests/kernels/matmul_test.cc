@@ -94,8 +94,9 @@ struct Shape {
 
 TEST(MatMul, ARowDependsNeitherOnTheOthersNorOnTheirNumber) {
   for (const DType dtype : {DType::kF32, DType::kBF16}) {
-    for (const auto& [n, k] : {Shape{77, 203}, Shape{768, 576}, Shape{576, 1536}}) {
-      const Matrix w = Random(n, k, 5), a = Random(300, k, 6);
+    for (const Shape& shape : {Shape{77, 203}, Shape{768, 576}, Shape{576, 1536}}) {
+      const int64_t k = shape.k;
+      const Matrix w = Random(shape.n, k, 5), a = Random(300, k, 6);
       ForEachCpu([&](Ops& cpu) {
         const auto weight = Load(cpu, w, dtype);
         const Matrix alone = InPieces(cpu, kPrefill, a, *weight, 1);

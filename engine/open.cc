@@ -141,10 +141,8 @@ absl::StatusOr<std::unique_ptr<Engine>> OpenEngine(const EngineOptions& options,
   ASSIGN_OR_RETURN(parts.executor,
                    Executor::Create(*parts.decoder, skip_file.proxies, std::move(executor)));
 
-  ProxyShape proxy;
-  if (!skip_file.proxies.empty()) proxy = {skip_file.proxies[0].d_low, skip_file.proxies[0].rank};
-  parts.levels =
-      std::make_unique<SkipLevels>(config, skip_file.settings, proxy, options.skip_enabled);
+  parts.levels = std::make_unique<SkipLevels>(config, skip_file.settings, skip_file.proxy_shape(),
+                                              options.skip_enabled);
   parts.info = MakeInfo(options, *model, dtype, *parts.ops, *parts.levels, max_context);
   parts.canary = options.canary;
   parts.observer = options.observer;

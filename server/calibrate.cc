@@ -87,12 +87,13 @@ absl::StatusOr<std::vector<LevelTarget>> Targets(const CalibrateJob& job) {
 }
 
 // The journal stays where the search did not come to its end, so that the next one goes on there.
-absl::StatusOr<FoundLevels> Search(const CalibrateJob& job, const std::string& journal,
+absl::StatusOr<FoundLevels> Search(const CalibrateJob& job, std::vector<LevelTarget> targets,
+                                   const std::string& journal,
                                    const std::vector<Document>& documents,
-                                   const MeasureProgress& progress) {
+                                   const Progress& progress) {
   FindLevelsOptions find = job.find;
   find.journal_path = journal;
-  ASSIGN_OR_RETURN(find.targets, Targets(job));
+  find.targets = std::move(targets);
   LabOptions open;
   open.model_path = job.calibrate.model_path;
   open.dtype = job.dtype;
@@ -106,7 +107,7 @@ absl::StatusOr<std::string> Run(const CalibrateJob& job, ProgressLine& progress)
   const std::string path = job.out.empty() ? SkipFilePath(job.calibrate.model_path) : job.out;
   const std::string journal = path + ".partial";
   RETURN_IF_ERROR(CheckTarget(path));
-  RETURN_IF_ERROR(Targets(job).status());
+  ASSIGN_OR_RETURN(std::vector<LevelTarget> targets, Targets(job));
   ASSIGN_OR_RETURN(const std::vector<Document> documents, ReadDocuments(job.texts));
   std::vector<std::string> texts;
   for (const Document& document : documents) texts.push_back(document.text);
@@ -116,7 +117,7 @@ absl::StatusOr<std::string> Run(const CalibrateJob& job, ProgressLine& progress)
   ASSIGN_OR_RETURN(SkipFile file, Calibrate(job.calibrate, texts, tell));
   std::string remarks;
   if (!job.no_search) {
-    ASSIGN_OR_RETURN(FoundLevels found, Search(job, journal, documents, tell));
+    ASSIGN_OR_RETURN(FoundLevels found, Search(job, std::move(targets), journal, documents, tell));
     file.settings = std::move(found.settings);
     for (const std::string& remark : found.remarks) absl::StrAppend(&remarks, remark, "\n");
   }

@@ -123,14 +123,6 @@ int64_t Longest(const EvalJob& job) {
   return job.lengths.empty() ? 0 : *std::max_element(job.lengths.begin(), job.lengths.end());
 }
 
-Evaluator::Options EvaluatorOptions(const Lab& lab, const EvalJob& job) {
-  Evaluator::Options options;
-  options.proxy = lab.proxy_shape();
-  options.stop_ids = lab.tokenizer->spec().eos_ids;
-  options.max_answer_tokens = job.max_answer_tokens;
-  return options;
-}
-
 }  // namespace
 
 absl::StatusOr<EvalResult> EvaluateAll(Lab& lab, const EvalJob& job, ProgressLine& progress) {
@@ -141,7 +133,9 @@ absl::StatusOr<EvalResult> EvaluateAll(Lab& lab, const EvalJob& job, ProgressLin
   ASSIGN_OR_RETURN(const std::vector<std::string> families, ChooseFamilies(job));
   ASSIGN_OR_RETURN(std::vector<Document> documents, ReadDocuments(Texts(job)));
   const TaskMaker maker(*lab.tokenizer, lab.chat.get(), std::move(documents));
-  Evaluator evaluator(*lab.reader, *lab.tokenizer, lab.config(), EvaluatorOptions(lab, job));
+  Evaluator::Options how = lab.evaluator_options();
+  how.max_answer_tokens = job.max_answer_tokens;
+  Evaluator evaluator(*lab.reader, *lab.tokenizer, lab.config(), how);
 
   // Work grows faster than length: progress is counted in tokens squared and tokens alike.
   const auto work = [](int64_t tokens) { return tokens + tokens * tokens / 4096; };

@@ -63,7 +63,7 @@ absl::Status ReadSkip(const EngineOptions& options, ModelFacts& facts) {
   facts.skip_file_valid = file.ok();
   if (file.ok()) {
     facts.skip_file_state = "valid";
-    if (!file->proxies.empty()) facts.proxy = {file->proxies[0].d_low, file->proxies[0].rank};
+    facts.proxy = file->proxy_shape();
   } else {
     facts.skip_file_state =
         absl::IsNotFound(file.status()) ? "none" : std::string(file.status().message());

@@ -39,11 +39,7 @@ absl::StatusOr<std::vector<Outcome>> Evaluator::Evaluate(const Task& task,
       PrefillFlops(DensePlan(config_, tokens), SkipPolicy(), config_, options_.proxy);
   for (size_t i = 0; i < readings.size(); ++i) {
     RETURN_IF_ERROR(ValidatePolicy(readings[i].policy, config_.layers));
-    if (readings[i].policy.ffn_score == FfnScore::kProduct && options_.proxy.rank == 0) {
-      return absl::InvalidArgumentError(
-          "ffn_score \"product\" needs the model's FFN proxies: build them with 'skipserve "
-          "calibrate', or use \"attention\"");
-    }
+    RETURN_IF_ERROR(CheckProxy(readings[i].policy, options_.proxy));
     policies.push_back(readings[i].policy);
     SkipPolicy& policy = policies.back();
     plans.push_back(MakePlan(policy, config_, tokens));

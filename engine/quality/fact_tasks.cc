@@ -35,8 +35,8 @@ absl::StatusOr<Planted> PlantFacts(TaskContext& context, size_t count) {
 absl::StatusOr<Task> Finish(const TaskContext& context, const Frame& frame, const Growing& document,
                             std::vector<std::string> answers) {
   ASSIGN_OR_RETURN(Task task, FitPrompt(context, frame, document));
-  task.max_new_tokens = kAnswerTokens * static_cast<int64_t>(answers.size());
-  task.answers = std::move(answers);
+  const size_t asked = answers.size();
+  Ask(std::move(answers), asked, kAnswerTokens, task);
   return task;
 }
 

@@ -6,7 +6,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-#include "engine/sha256.h"
 #include "engine/status_macros.h"
 
 namespace skipserve {
@@ -14,12 +13,12 @@ namespace {
 
 constexpr int64_t kAnswerRoom = 160;  // tokens that may follow a prompt, and the template's own
 constexpr int64_t kMinPrompt = 1024;  // shorter prompts run dense in mode auto
-constexpr size_t kMinGain = 5;        // percent: a level that saves less is not worth its name
+constexpr double kMinGain = 1.05;     // a level that saves less is not worth its name
 
-// All that a journal's entries depend on beside task and policy.
-std::string Identity(const Lab& lab, const FindLevelsOptions& options) {
+// All that a journal's entries depend on beside the prompt and the policy.
+std::string Identity(const Lab& lab) {
   return absl::StrCat("skipserve calibration 1 ", lab.model->fingerprint(), " ", lab.ops->name(),
-                      " seed ", options.seed);
+                      lab.dtype == DType::kF32 ? " f32" : " bf16");
 }
 
 std::string Figures(const Candidate& c) {
@@ -30,7 +29,7 @@ std::string Figures(const Candidate& c) {
 std::vector<SkipLevel> Choose(const FindLevelsOptions& options, const SearchResult& search,
                               std::vector<std::string>& remarks) {
   std::vector<SkipLevel> levels;
-  double fastest = 1 + kMinGain / 100.0;
+  double fastest = kMinGain;
   for (size_t i = 0; i < options.targets.size(); ++i) {
     const LevelTarget& target = options.targets[i];
     const Candidate& found = search.levels[i];
@@ -60,18 +59,13 @@ std::vector<SkipLevel> Choose(const FindLevelsOptions& options, const SearchResu
 }  // namespace
 
 absl::StatusOr<FoundLevels> FindLevels(Lab& lab, const std::vector<Document>& documents,
-                                       const FindLevelsOptions& options,
-                                       const MeasureProgress& progress) {
+                                       const FindLevelsOptions& options, const Progress& progress) {
   const TaskMaker maker(*lab.tokenizer, lab.chat.get(), documents);
-  Evaluator::Options how;
-  how.proxy = lab.proxy_shape();
-  how.stop_ids = lab.tokenizer->spec().eos_ids;
-  Evaluator evaluator(*lab.reader, *lab.tokenizer, lab.config(), how);
+  Evaluator evaluator(*lab.reader, *lab.tokenizer, lab.config(), lab.evaluator_options());
   ASSIGN_OR_RETURN(const std::unique_ptr<Measurer> measurer,
-                   Measurer::Create(evaluator, options.journal_path, Identity(lab, options)));
+                   Measurer::Create(evaluator, options.journal_path, Identity(lab)));
 
   FoundLevels found;
-  found.targets = options.targets;
   const int64_t longest = lab.config().max_positions - kAnswerRoom;
   const int64_t tokens = std::min(options.tokens, longest);
   ASSIGN_OR_RETURN(const SearchTasks tasks, MakeSearchTasks(maker, *measurer, tokens, options.facts,
@@ -80,9 +74,9 @@ absl::StatusOr<FoundLevels> FindLevels(Lab& lab, const std::vector<Document>& do
     found.remarks.push_back(
         "the dense model answers none of the planted facts: settings are chosen on texts alone");
   }
-  ASSIGN_OR_RETURN(found.search,
+  ASSIGN_OR_RETURN(const SearchResult search,
                    SearchPolicies(tasks, options.targets, lab.config(), *measurer, progress));
-  found.settings.levels = Choose(options, found.search, found.remarks);
+  found.settings.levels = Choose(options, search, found.remarks);
   if (found.settings.levels.empty()) {
     return absl::FailedPreconditionError(
         absl::StrCat("no setting keeps to any target, so nothing is written: ",

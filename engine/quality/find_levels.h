@@ -27,21 +27,18 @@ struct FindLevelsOptions {
 
 struct FoundLevels {
   SkipSettings settings;
-  SearchResult search;
-  std::vector<LevelTarget> targets;  // by level of the search
   std::vector<std::string> remarks;  // targets that were not met, levels left out: for people
 };
 
 // The texts are split: the search sees one half, the figures are of the other. NOT_FOUND where they
 // are too few or too short, FAILED_PRECONDITION where no setting keeps any target's quality.
 absl::StatusOr<FoundLevels> FindLevels(Lab& lab, const std::vector<Document>& documents,
-                                       const FindLevelsOptions& options,
-                                       const MeasureProgress& progress);
+                                       const FindLevelsOptions& options, const Progress& progress);
 
 // Figures of levels by length and the names of tasks where they are weak, on held-out tasks.
 absl::Status MeasureLevels(const TaskMaker& maker, Measurer& measurer,
                            const std::vector<int64_t>& lengths, int64_t cases, uint64_t seed,
-                           const std::string& measured_on, const MeasureProgress& progress,
+                           const std::string& measured_on, const Progress& progress,
                            std::vector<SkipLevel>& levels);
 
 }  // namespace skipserve

@@ -14,9 +14,11 @@ constexpr int64_t kChunkTokens = 512;
 
 }  // namespace
 
-ProxyShape Lab::proxy_shape() const {
-  if (skip_file.proxies.empty()) return {};
-  return {skip_file.proxies[0].d_low, skip_file.proxies[0].rank};
+Evaluator::Options Lab::evaluator_options() const {
+  Evaluator::Options options;
+  options.proxy = skip_file.proxy_shape();
+  options.stop_ids = tokenizer->spec().eos_ids;
+  return options;
 }
 
 absl::StatusOr<std::unique_ptr<Lab>> OpenLab(const LabOptions& options) {
@@ -30,14 +32,15 @@ absl::StatusOr<std::unique_ptr<Lab>> OpenLab(const LabOptions& options) {
   lab->chat = OpenChatTemplate(*lab->model, *lab->tokenizer);
   ASSIGN_OR_RETURN(lab->ops, MakeOps(options.backend, options.threads));
   RETURN_IF_ERROR(lab->ops->CheckHeadDim(lab->config().head_dim));
-  ASSIGN_OR_RETURN(const DType dtype, ChooseDType(options.dtype));
+  ASSIGN_OR_RETURN(lab->dtype, ChooseDType(options.dtype));
   const int64_t max_tokens = std::min(options.max_tokens, lab->config().max_positions);
   ASSIGN_OR_RETURN(DecoderWeights weights,
-                   LoadDecoderWeights(*lab->model, dtype, max_tokens, *lab->ops));
+                   LoadDecoderWeights(*lab->model, lab->dtype, max_tokens, *lab->ops));
   ASSIGN_OR_RETURN(lab->decoder,
                    Decoder::Create(lab->config(), std::move(weights), kChunkTokens, *lab->ops));
-  ASSIGN_OR_RETURN(lab->reader, PromptReader::Create(*lab->decoder, lab->skip_file.proxies, dtype,
-                                                     max_tokens, [] { return absl::Now(); }));
+  ASSIGN_OR_RETURN(lab->reader,
+                   PromptReader::Create(*lab->decoder, lab->skip_file.proxies, lab->dtype,
+                                        max_tokens, [] { return absl::Now(); }));
   return lab;
 }
 

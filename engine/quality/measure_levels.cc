@@ -61,7 +61,7 @@ bool Weak(const Sums& s) {
 
 absl::Status MeasureLevels(const TaskMaker& maker, Measurer& measurer,
                            const std::vector<int64_t>& lengths, int64_t cases, uint64_t seed,
-                           const std::string& measured_on, const MeasureProgress& progress,
+                           const std::string& measured_on, const Progress& progress,
                            std::vector<SkipLevel>& levels) {
   std::vector<SkipPolicy> policies;
   for (SkipLevel& level : levels) {

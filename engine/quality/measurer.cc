@@ -98,16 +98,18 @@ absl::Status Measurer::Keep(const std::string& key, const Outcome& outcome) {
 
 absl::StatusOr<std::vector<std::vector<Outcome>>> Measurer::Measure(
     absl::Span<const Task> tasks, absl::Span<const SkipPolicy> policies, absl::string_view stage,
-    const MeasureProgress& progress) {
+    const Progress& progress) {
   std::vector<std::vector<Outcome>> outcomes(policies.size());
+  std::vector<std::string> fingerprints;
+  for (const SkipPolicy& policy : policies) fingerprints.push_back(PolicyFingerprint(policy));
   const int64_t total = static_cast<int64_t>(tasks.size());
   for (int64_t t = 0; t < total; ++t) {
     progress(stage, t, total);
     const std::string task = TaskKey(tasks[t]);
     std::vector<Reading> readings;
-    for (const SkipPolicy& policy : policies) {
-      const std::string key = Key(task, PolicyFingerprint(policy));
-      if (!known_.count(key)) readings.push_back({key, Reading::Method::kSkip, policy});
+    for (size_t i = 0; i < policies.size(); ++i) {
+      const std::string key = Key(task, fingerprints[i]);
+      if (!known_.count(key)) readings.push_back({key, Reading::Method::kSkip, policies[i]});
     }
     if (!readings.empty() || !known_.count(Key(task, kDense))) {
       ASSIGN_OR_RETURN(const std::vector<Outcome> now, evaluator_.Evaluate(tasks[t], readings));
@@ -117,7 +119,7 @@ absl::StatusOr<std::vector<std::vector<Outcome>>> Measurer::Measure(
       }
     }
     for (size_t i = 0; i < policies.size(); ++i) {
-      outcomes[i].push_back(known_.at(Key(task, PolicyFingerprint(policies[i]))));
+      outcomes[i].push_back(known_.at(Key(task, fingerprints[i])));
     }
   }
   progress(stage, total, total);
@@ -126,7 +128,7 @@ absl::StatusOr<std::vector<std::vector<Outcome>>> Measurer::Measure(
 
 absl::StatusOr<std::vector<Outcome>> Measurer::MeasureDense(absl::Span<const Task> tasks,
                                                             absl::string_view stage,
-                                                            const MeasureProgress& progress) {
+                                                            const Progress& progress) {
   RETURN_IF_ERROR(Measure(tasks, {}, stage, progress).status());
   std::vector<Outcome> dense;
   for (const Task& task : tasks) dense.push_back(known_.at(Key(TaskKey(task), kDense)));

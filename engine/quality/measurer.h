@@ -4,7 +4,6 @@
 
 #include <cstdint>
 #include <fstream>
-#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -14,11 +13,10 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "engine/progress.h"
 #include "engine/quality/evaluator.h"
 
 namespace skipserve {
-
-using MeasureProgress = std::function<void(absl::string_view stage, int64_t done, int64_t total)>;
 
 class Measurer {
  public:
@@ -33,12 +31,12 @@ class Measurer {
   absl::StatusOr<std::vector<std::vector<Outcome>>> Measure(absl::Span<const Task> tasks,
                                                             absl::Span<const SkipPolicy> policies,
                                                             absl::string_view stage,
-                                                            const MeasureProgress& progress);
+                                                            const Progress& progress);
 
   // The dense outcome of each task.
   absl::StatusOr<std::vector<Outcome>> MeasureDense(absl::Span<const Task> tasks,
                                                     absl::string_view stage,
-                                                    const MeasureProgress& progress);
+                                                    const Progress& progress);
 
  private:
   explicit Measurer(Evaluator& evaluator) : evaluator_(evaluator) {}

@@ -68,9 +68,7 @@ absl::StatusOr<Task> Hide(TaskContext& context, const std::vector<std::string>& 
   const Frame frame{std::string(kBefore.For(context)), question, {}};
   ASSIGN_OR_RETURN(Task task,
                    FitPrompt(context, frame, PlantedDocument(std::move(text), std::move(lines))));
-  numbers.resize(asked);
-  task.answers = std::move(numbers);
-  task.max_new_tokens = kAnswerTokens * static_cast<int64_t>(asked);
+  Ask(std::move(numbers), asked, kAnswerTokens, task);
   return task;
 }
 

@@ -102,4 +102,10 @@ absl::StatusOr<Task> FitPrompt(const TaskContext& context, const Frame& frame,
   return task;
 }
 
+void Ask(std::vector<std::string> answers, size_t asked, int64_t tokens_each, Task& task) {
+  answers.resize(asked);
+  task.answers = std::move(answers);
+  task.max_new_tokens = tokens_each * static_cast<int64_t>(asked);
+}
+
 }  // namespace skipserve

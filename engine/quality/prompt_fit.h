@@ -2,6 +2,7 @@
 // folder. Plain functions.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -29,5 +30,8 @@ struct Growing {
 // too long, NOT_FOUND where the longest document is too short. `text` becomes the document.
 absl::StatusOr<Task> FitPrompt(const TaskContext& context, const Frame& frame,
                                const Growing& document, std::string* text = nullptr);
+
+// The task asks for the first `asked` of `answers`, with room for `tokens_each`.
+void Ask(std::vector<std::string> answers, size_t asked, int64_t tokens_each, Task& task);
 
 }  // namespace skipserve

@@ -57,7 +57,7 @@ void PromptReader::Layers(absl::Span<const int32_t> ids, int64_t position, Tenso
       const TensorView state(keep->at(layer).f32(), prompt_tokens_, x.cols);
       ops.GatherRows(x, {index_.i32(), x.rows}, state.Rows(position, x.rows));
     }
-    const int64_t cached = keep ? position : kv_tokens_[layer] + position - prompt_tokens_;
+    const int64_t cached = kv_tokens_[layer] + position - prompt_tokens_;
     const KvSegment segment{0, x.rows, cached + x.rows, Blocks(layer, layer >= trunk_layers_)};
     const absl::Time begin = now_();
     decoder_.Layer(layer, x, {positions, {&segment, 1}, &pool_, phase});

@@ -53,7 +53,7 @@ double KlPerToken(absl::Span<const Outcome> outcomes) {
 
 class Search {
  public:
-  Search(const SearchTasks& tasks, Measurer& measurer, const MeasureProgress& progress)
+  Search(const SearchTasks& tasks, Measurer& measurer, const Progress& progress)
       : tasks_(tasks.facts), facts_(tasks.facts.size()), measurer_(measurer), progress_(progress) {
     tasks_.insert(tasks_.end(), tasks.whole.begin(), tasks.whole.end());
   }
@@ -115,22 +115,11 @@ class Search {
     return best;
   }
 
-  std::vector<Candidate> Front() const {
-    std::vector<Candidate> all = candidates_, front;
-    std::sort(all.begin(), all.end(),
-              [](const auto& a, const auto& b) { return a.flop_bound > b.flop_bound; });
-    for (const Candidate& c : all) {
-      if (front.empty() || c.loss() < front.back().loss()) front.push_back(c);
-    }
-    std::reverse(front.begin(), front.end());
-    return front;
-  }
-
  private:
   std::vector<Task> tasks_;
   const size_t facts_;
   Measurer& measurer_;
-  const MeasureProgress& progress_;
+  const Progress& progress_;
   std::vector<Candidate> candidates_;
   std::map<std::string, size_t> seen_;  // index of candidates_, by fingerprint
 };
@@ -198,7 +187,7 @@ std::vector<int32_t> ProbingLayers(const std::vector<double>& layer_kl, int32_t 
 
 absl::StatusOr<SearchTasks> MakeSearchTasks(const TaskMaker& maker, Measurer& measurer,
                                             int64_t tokens, int64_t facts, uint64_t seed,
-                                            const MeasureProgress& progress) {
+                                            const Progress& progress) {
   const TaskOptions options{seed, /*held_out=*/false};
   std::vector<Task> asked;
   for (int64_t index = 0; index < 2 * facts; ++index) {
@@ -223,7 +212,7 @@ absl::StatusOr<SearchTasks> MakeSearchTasks(const TaskMaker& maker, Measurer& me
 absl::StatusOr<SearchResult> SearchPolicies(const SearchTasks& tasks,
                                             const std::vector<LevelTarget>& targets,
                                             const ModelConfig& config, Measurer& measurer,
-                                            const MeasureProgress& progress) {
+                                            const Progress& progress) {
   SearchResult result;
   // How a layer takes it when all that follows computes what this layer chose: one number a layer.
   Search profile(tasks, measurer, progress);
@@ -262,7 +251,6 @@ absl::StatusOr<SearchResult> SearchPolicies(const SearchTasks& tasks,
     RETURN_IF_ERROR(search.Measure(std::move(variants),
                                    absl::StrCat("refining, round ", round, " of ", kRounds)));
   }
-  result.front = search.Front();
   for (const LevelTarget& target : targets) {
     const std::vector<Candidate> best = search.Best(target.min_speedup, 1);
     const Candidate* found = best.empty() ? nullptr : &best.front();

@@ -34,7 +34,6 @@ struct Candidate {
 
 struct SearchResult {
   std::vector<double> layer_kl;   // of pruning once at each layer, nats per token
-  std::vector<Candidate> front;   // nothing measured is both faster and better; by speed
   std::vector<Candidate> levels;  // by target, the best found: see `met`
   std::vector<bool> met;          // by target
 };
@@ -49,12 +48,12 @@ struct SearchTasks {
 // `tokens` tokens. Where it answers none, `facts` are empty and all that counts is the rest.
 absl::StatusOr<SearchTasks> MakeSearchTasks(const TaskMaker& maker, Measurer& measurer,
                                             int64_t tokens, int64_t facts, uint64_t seed,
-                                            const MeasureProgress& progress);
+                                            const Progress& progress);
 
 absl::StatusOr<SearchResult> SearchPolicies(const SearchTasks& tasks,
                                             const std::vector<LevelTarget>& targets,
                                             const ModelConfig& config, Measurer& measurer,
-                                            const MeasureProgress& progress);
+                                            const Progress& progress);
 
 // The layers at which a policy that starts at `start` should probe: those where pruning hurts less
 // than at every probing layer before them. A layer in between knows less than what is remembered.

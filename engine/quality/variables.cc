@@ -58,9 +58,7 @@ absl::StatusOr<Task> MakeVariableTracking(TaskContext& context) {
       {}};
   ASSIGN_OR_RETURN(Task task,
                    FitPrompt(context, frame, PlantedDocument(std::move(text), std::move(lines))));
-  names.resize(kVariables);
-  task.answers = std::move(names);
-  task.max_new_tokens = kAnswerTokens * static_cast<int64_t>(kVariables);
+  Ask(std::move(names), kVariables, kAnswerTokens, task);
   return task;
 }
 

@@ -86,9 +86,7 @@ absl::StatusOr<Task> Finish(const TaskContext& context, const Frame& frame, cons
   std::string text;
   ASSIGN_OR_RETURN(Task task, FitPrompt(context, frame, document, &text));
   RETURN_IF_ERROR(CheckCounts(text, words, asked));
-  words.resize(asked);
-  task.answers = std::move(words);
-  task.max_new_tokens = kAnswerTokens * static_cast<int64_t>(asked);
+  Ask(std::move(words), asked, kAnswerTokens, task);
   return task;
 }
 

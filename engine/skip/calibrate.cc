@@ -122,7 +122,7 @@ absl::StatusOr<FfnWeights> OpenFfn(const ModelFile& model, int32_t layer) {
 
 absl::StatusOr<std::vector<LayerProxy>> BuildProxies(
     const ModelFile& model, const std::vector<std::vector<int32_t>>& pieces, ProxyShape shape,
-    int64_t rows_per_piece, Ops& ops, const CalibrateProgress& progress) {
+    int64_t rows_per_piece, Ops& ops, const Progress& progress) {
   const int64_t total = static_cast<int64_t>(pieces.size());
   int64_t longest = 1;
   for (const auto& piece : pieces) longest = std::max(longest, static_cast<int64_t>(piece.size()));
@@ -146,7 +146,7 @@ absl::StatusOr<std::vector<LayerProxy>> BuildProxies(
 
 absl::StatusOr<SkipFile> Calibrate(const CalibrateOptions& options,
                                    const std::vector<std::string>& texts,
-                                   const CalibrateProgress& progress) {
+                                   const Progress& progress) {
   ASSIGN_OR_RETURN(std::unique_ptr<ModelFile> model, ModelFile::Open(options.model_path));
   ASSIGN_OR_RETURN(std::unique_ptr<Tokenizer> tokenizer, Tokenizer::Create(model->tokenizer()));
   const ModelConfig& config = model->config();

@@ -4,13 +4,12 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "absl/strings/string_view.h"
 #include "engine/model_file.h"
+#include "engine/progress.h"
 #include "engine/skip/skip_file.h"
 #include "kernels/ops.h"
 
@@ -25,19 +24,16 @@ struct CalibrateOptions {
   int threads = 0;                 // 0: the cores this process may use
 };
 
-using CalibrateProgress = std::function<void(absl::string_view stage, int64_t done, int64_t total)>;
-
 // The proxies of all layers from dense prefills of `pieces` (token ids, none longer than the
 // context). Of each piece, up to `rows_per_piece` tokens count.
 absl::StatusOr<std::vector<LayerProxy>> BuildProxies(
     const ModelFile& model, const std::vector<std::vector<int32_t>>& pieces, ProxyShape shape,
-    int64_t rows_per_piece, Ops& ops, const CalibrateProgress& progress);
+    int64_t rows_per_piece, Ops& ops, const Progress& progress);
 
 // `texts` are plain texts. `progress` is told of every piece and layer.
 // INVALID_ARGUMENT with too little text (under two pieces' worth of tokens) or a proxy larger than
 // the FFN.
 absl::StatusOr<SkipFile> Calibrate(const CalibrateOptions& options,
-                                   const std::vector<std::string>& texts,
-                                   const CalibrateProgress& progress);
+                                   const std::vector<std::string>& texts, const Progress& progress);
 
 }  // namespace skipserve

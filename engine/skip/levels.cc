@@ -35,12 +35,7 @@ absl::StatusOr<SkipPolicy> SkipLevels::PolicyOf(const SkipRequest& request,
         "unknown skip level \"", level, "\"; this model has ", absl::StrJoin(names, ", ")));
   }
   RETURN_IF_ERROR(ValidatePolicy(request.policy, config_.layers));
-  if (request.policy.ffn_score == FfnScore::kProduct && proxy_.rank == 0) {
-    return absl::InvalidArgumentError(
-        "ffn_score \"product\" needs the model's FFN proxies: build them with 'skipserve "
-        "calibrate', or use "
-        "\"attention\"");
-  }
+  RETURN_IF_ERROR(CheckProxy(request.policy, proxy_));
   return request.policy;
 }
 

@@ -22,6 +22,13 @@ void PlanProbes(const SkipPolicy& policy, SkipPlan& plan) {
 
 }  // namespace
 
+absl::Status CheckProxy(const SkipPolicy& policy, ProxyShape proxy) {
+  if (policy.ffn_score != FfnScore::kProduct || proxy.rank > 0) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      "ffn_score \"product\" needs the model's FFN proxies: build them with 'skipserve "
+      "calibrate', or use \"attention\"");
+}
+
 SkipPlan DensePlan(const ModelConfig& config, int64_t prompt_tokens) {
   SkipPlan plan;
   plan.prompt_tokens = prompt_tokens;

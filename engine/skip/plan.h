@@ -40,12 +40,16 @@ SkipPlan DensePlan(const ModelConfig& config, int64_t prompt_tokens);
 // anything.
 SkipPlan MakePlan(const SkipPolicy& policy, const ModelConfig& config, int64_t prompt_tokens);
 
-// One layer's FLOPs under the plan; `proxy` is (d_low, rank) of the LTP proxy, zeros where the
-// score needs none.
+// Of the LTP proxies; zeros where there are none.
 struct ProxyShape {
   int32_t d_low = 0;
   int32_t rank = 0;
 };
+
+// INVALID_ARGUMENT where the policy scores by proxies and there are none.
+absl::Status CheckProxy(const SkipPolicy& policy, ProxyShape proxy);
+
+// One layer's FLOPs under the plan. `proxy` does not matter where the score needs none.
 LayerFlops PlanFlops(const SkipPlan& plan, int32_t layer, const SkipPolicy& policy,
                      const ModelConfig& config, ProxyShape proxy);
 

@@ -12,7 +12,7 @@
 namespace skipserve {
 
 // The paper's three models have its settings as the level "paper", SmolLM2-135M has our measured
-// "gentle", "balanced" (default) and "fast". Chosen by architecture, shape, context length and
+// "gentle" (default), "balanced" and "fast". Chosen by architecture, shape, context length and
 // name; a model whose file gives no name is told by the rest. Any other model gets
 // CautiousSettings.
 SkipSettings ReadySettings(const ModelConfig& config);

@@ -27,6 +27,10 @@ struct SkipFile {
   SkipSettings settings;
   std::vector<LayerProxy> proxies;  // one per layer, all of one shape; or none
 
+  ProxyShape proxy_shape() const {  // zeros without proxies
+    return proxies.empty() ? ProxyShape() : ProxyShape{proxies[0].d_low, proxies[0].rank};
+  }
+
   bool operator==(const SkipFile&) const = default;
 };
 

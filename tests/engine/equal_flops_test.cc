@@ -4,22 +4,12 @@
 #include <gtest/gtest.h>
 
 #include "engine/skip/ready_settings.h"
+#include "tests/support/small_config.h"
 
 namespace skipserve {
 namespace {
 
 constexpr ProxyShape kProxy{8, 3};
-
-ModelConfig Config() {
-  ModelConfig c;
-  c.layers = 10;
-  c.width = 64;
-  c.ffn_width = 128;
-  c.heads = 4;
-  c.kv_heads = 2;
-  c.head_dim = 16;
-  return c;
-}
 
 SkipPolicy Some() {
   SkipPolicy policy = LayeredPolicy(5, 10, 0.5, 0.1);
@@ -29,14 +19,16 @@ SkipPolicy Some() {
 }
 
 double Dense(int64_t tokens) {
-  return PrefillFlops(DensePlan(Config(), tokens), SkipPolicy(), Config(), {});
+  return PrefillFlops(DensePlan(testing::SmallConfig(), tokens), SkipPolicy(),
+                      testing::SmallConfig(), {});
 }
 
 TEST(EqualFlopsTest, APrefillCostsWhatItsLayersCost) {
-  const SkipPlan plan = MakePlan(Some(), Config(), 300);
+  const SkipPlan plan = MakePlan(Some(), testing::SmallConfig(), 300);
   double sum = 0;
-  for (int32_t i = 0; i < 10; ++i) sum += PlanFlops(plan, i, Some(), Config(), kProxy).total();
-  EXPECT_DOUBLE_EQ(PrefillFlops(plan, Some(), Config(), kProxy), sum);
+  for (int32_t i = 0; i < 10; ++i)
+    sum += PlanFlops(plan, i, Some(), testing::SmallConfig(), kProxy).total();
+  EXPECT_DOUBLE_EQ(PrefillFlops(plan, Some(), testing::SmallConfig(), kProxy), sum);
   EXPECT_LT(sum, Dense(300));
 }
 
@@ -47,9 +39,9 @@ TEST(EqualFlopsTest, TheLongestDensePromptThatCostsNoMore) {
     for (int64_t tokens = 1; tokens <= 100; ++tokens) {
       if (Dense(tokens) <= flops) longest = tokens;
     }
-    EXPECT_EQ(DenseTokensFor(flops, 100, Config()), longest) << flops;
+    EXPECT_EQ(DenseTokensFor(flops, 100, testing::SmallConfig()), longest) << flops;
   }
-  EXPECT_EQ(DenseTokensFor(1e30, 1, Config()), 1);
+  EXPECT_EQ(DenseTokensFor(1e30, 1, testing::SmallConfig()), 1);
 }
 
 // By the header's words: dense before `start`, the best there, and all of those from there on.
@@ -63,7 +55,8 @@ SkipPolicy Once(const SkipPolicy& like, int32_t start, int64_t kept) {
 }
 
 double Flops(const SkipPolicy& once, int64_t tokens) {
-  return PrefillFlops(MakePlan(once, Config(), tokens), once, Config(), kProxy);
+  return PrefillFlops(MakePlan(once, testing::SmallConfig(), tokens), once, testing::SmallConfig(),
+                      kProxy);
 }
 
 TEST(EqualFlopsTest, PrunesOnceAsLittleAsTheSameFlopsAllow) {
@@ -75,7 +68,8 @@ TEST(EqualFlopsTest, PrunesOnceAsLittleAsTheSameFlopsAllow) {
     const double own = Flops(policy, kTokens);
     for (const int32_t start : {5, 2, 8}) {
       for (const double flops : {0.0, own, 1.3 * own, 1e30}) {
-        const SkipPolicy once = PruneOnceFor(flops, policy, start, kTokens, Config(), kProxy);
+        const SkipPolicy once =
+            PruneOnceFor(flops, policy, start, kTokens, testing::SmallConfig(), kProxy);
         ASSERT_TRUE(ValidatePolicy(once, 10).ok()) << ValidatePolicy(once, 10);
         int64_t most = 1;
         for (int64_t kept = 1; kept <= kTokens; ++kept) {
@@ -83,7 +77,7 @@ TEST(EqualFlopsTest, PrunesOnceAsLittleAsTheSameFlopsAllow) {
         }
         EXPECT_EQ(once.keeps, std::vector<double>({double(most)})) << start << " " << flops;
         EXPECT_EQ(Flops(once, kTokens), Flops(Once(policy, start, most), kTokens));
-        const SkipPlan plan = MakePlan(once, Config(), kTokens);
+        const SkipPlan plan = MakePlan(once, testing::SmallConfig(), kTokens);
         for (int32_t i = 0; i < 10; ++i) {
           const LayerPlan& layer = plan.layers[i];
           EXPECT_EQ(layer.active, i < start ? kTokens : most);

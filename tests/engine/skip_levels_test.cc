@@ -7,23 +7,13 @@
 #include "engine/skip/ready_settings.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/support/small_config.h"
 
 namespace skipserve {
 namespace {
 
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 using Mode = SkipRequest::Mode;
-
-ModelConfig Config() {
-  ModelConfig c;
-  c.layers = 10;
-  c.width = 64;
-  c.ffn_width = 128;
-  c.heads = 4;
-  c.kv_heads = 2;
-  c.head_dim = 16;
-  return c;
-}
 
 SkipSettings Settings(const std::string& default_level) {
   SkipPolicy policy = LayeredPolicy(5, 10, 0.5, 0.1);
@@ -40,7 +30,7 @@ SkipSettings MeasuredSettings() {
 }
 
 SkipLevels Levels(const std::string& default_level, bool enabled, ProxyShape proxy = {8, 4}) {
-  return SkipLevels(Config(), Settings(default_level), proxy, enabled);
+  return SkipLevels(testing::SmallConfig(), Settings(default_level), proxy, enabled);
 }
 
 SkipRequest Ask(Mode mode, const std::string& level = "") {
@@ -124,7 +114,7 @@ TEST(SkipLevelsTest, AReportSaysWhichPolicyActedAndWhatItIsExpectedToLose) {
   SkipSettings settings = MeasuredSettings();
   settings.levels.push_back(settings.levels[0]);
   settings.levels.back().name = "custom";  // a caller's own policy must not be taken for it
-  const SkipLevels levels(Config(), settings, {8, 4}, true);
+  const SkipLevels levels(testing::SmallConfig(), settings, {8, 4}, true);
   const auto report = [&](const SkipRequest& request, int64_t prompt_tokens) {
     const absl::StatusOr<ResolvedSkip> skip = levels.Resolve(request, prompt_tokens);
     EXPECT_TRUE(skip.ok()) << skip.status();
@@ -157,12 +147,12 @@ TEST(SkipLevelsTest, AReportSaysWhichPolicyActedAndWhatItIsExpectedToLose) {
 }
 
 TEST(SkipLevelsTest, FiguresOfALevelThatActsOtherwiseAreDropped) {
-  const SkipLevels without(Config(), MeasuredSettings(), {}, true);
+  const SkipLevels without(testing::SmallConfig(), MeasuredSettings(), {}, true);
   EXPECT_FALSE(without.settings().Find("half")->figures.measured());
   EXPECT_EQ(without.Resolve(Ask(Mode::kAuto), 2000)->expected, std::nullopt);
   SkipSettings by_attention = MeasuredSettings();
   by_attention.levels[0].policy.ffn_score = FfnScore::kAttention;
-  const SkipLevels same(Config(), by_attention, {}, true);
+  const SkipLevels same(testing::SmallConfig(), by_attention, {}, true);
   EXPECT_EQ(same.settings(), [&] {
     by_attention.levels[1].policy.ffn_score = FfnScore::kAttention;
     return by_attention;
@@ -171,8 +161,8 @@ TEST(SkipLevelsTest, FiguresOfALevelThatActsOtherwiseAreDropped) {
 
 TEST(DescribeLevelsTest, BoundsComeFromArithmeticUpToTheContext) {
   for (const bool enabled : {true, false}) {
-    const SkipLevels levels(Config(), MeasuredSettings(), {8, 4}, enabled);
-    const std::vector<SkipLevelInfo> infos = DescribeLevels(levels, Config(), 5000);
+    const SkipLevels levels(testing::SmallConfig(), MeasuredSettings(), {8, 4}, enabled);
+    const std::vector<SkipLevelInfo> infos = DescribeLevels(levels, testing::SmallConfig(), 5000);
     ASSERT_EQ(infos.size(), 2u);
     EXPECT_EQ(infos[0].name, "half");
     EXPECT_EQ(infos[1].name, "unmeasured");
@@ -182,18 +172,20 @@ TEST(DescribeLevelsTest, BoundsComeFromArithmeticUpToTheContext) {
     EXPECT_FALSE(infos[1].figures.measured());
     std::vector<int64_t> lengths;
     for (const LevelBound& bound : infos[0].bounds) lengths.push_back(bound.prompt_tokens);
-    EXPECT_THAT(lengths, testing::ElementsAre(1024, 2048, 4096, 5000));
+    EXPECT_THAT(lengths, ::testing::ElementsAre(1024, 2048, 4096, 5000));
   }
-  const SkipLevels levels(Config(), MeasuredSettings(), {8, 4}, true);
-  const LevelBound at = DescribeLevels(levels, Config(), 8192)[0].bounds[1];
+  const SkipLevels levels(testing::SmallConfig(), MeasuredSettings(), {8, 4}, true);
+  const LevelBound at = DescribeLevels(levels, testing::SmallConfig(), 8192)[0].bounds[1];
   const Report report =
       PlanReport(*levels.Resolve(Ask(Mode::kLevel, "half"), 2048), levels, /*by_layer=*/false);
   EXPECT_GT(at.flop_bound, 1);
   EXPECT_EQ(at.flop_bound, report.flop_bound);
   EXPECT_EQ(at.kv_share, 1 - report.kv_skip_ratio);
-  EXPECT_EQ(DescribeLevels(levels, Config(), 8192)[0].bounds.size(), 4u) << "8,192 once";
-  EXPECT_EQ(DescribeLevels(levels, Config(), 500)[0].bounds.size(), 1u);
-  EXPECT_EQ(DescribeLevels(levels, Config(), 1)[0].bounds[0].flop_bound, 1) << "dense";
+  EXPECT_EQ(DescribeLevels(levels, testing::SmallConfig(), 8192)[0].bounds.size(), 4u)
+      << "8,192 once";
+  EXPECT_EQ(DescribeLevels(levels, testing::SmallConfig(), 500)[0].bounds.size(), 1u);
+  EXPECT_EQ(DescribeLevels(levels, testing::SmallConfig(), 1)[0].bounds[0].flop_bound, 1)
+      << "dense";
 }
 
 }  // namespace

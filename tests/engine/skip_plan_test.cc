@@ -4,22 +4,12 @@
 
 #include "engine/skip/plan.h"
 #include "engine/skip/ready_settings.h"
+#include "tests/support/small_config.h"
 
 namespace skipserve {
 namespace {
 
 constexpr int64_t kPrompt = 400;
-
-ModelConfig Config() {
-  ModelConfig c;
-  c.layers = 10;
-  c.width = 64;
-  c.ffn_width = 128;
-  c.heads = 4;
-  c.kv_heads = 2;
-  c.head_dim = 16;
-  return c;
-}
 
 // From layer 5; the last stage ends at 8, and layer 9 computes all that is left.
 SkipPolicy TwoStages() {
@@ -41,7 +31,7 @@ SkipPolicy LateSkips() {
 }
 
 std::vector<int32_t> Probing(const SkipPolicy& policy) {
-  const SkipPlan plan = MakePlan(policy, Config(), kPrompt);
+  const SkipPlan plan = MakePlan(policy, testing::SmallConfig(), kPrompt);
   std::vector<int32_t> layers;
   for (int32_t i = 0; i < 10; ++i) {
     if (plan.layers[i].probes) layers.push_back(i);
@@ -55,7 +45,7 @@ TEST(MakePlanTest, WithoutProbeLayersEveryLayerThatSkipsProbes) {
   for (const double memory : {0.0, 0.5}) {
     for (SkipPolicy policy : {TwoStages(), LateSkips(), LayeredPolicy(5, 10, 0.5, 0.1)}) {
       policy.memory = memory;
-      const SkipPlan plan = MakePlan(policy, Config(), kPrompt);
+      const SkipPlan plan = MakePlan(policy, testing::SmallConfig(), kPrompt);
       for (const LayerPlan& layer : plan.layers) EXPECT_EQ(layer.probes, layer.skips());
     }
   }
@@ -83,7 +73,7 @@ TEST(MakePlanTest, NoLayerProbesForNobody) {
   EXPECT_EQ(Probing(policy), Layers({5}));
   policy.budgets = policy.keeps = {1000, 1000};
   EXPECT_EQ(Probing(policy), Layers()) << "nothing is skipped";
-  EXPECT_TRUE(MakePlan(policy, Config(), kPrompt).dense());
+  EXPECT_TRUE(MakePlan(policy, testing::SmallConfig(), kPrompt).dense());
 }
 
 TEST(MakePlanTest, ALayerThatSkipsNothingMayProbeForThoseBehindIt) {
@@ -105,7 +95,8 @@ TEST(MakePlanTest, ProbesChangeNoCount) {
   SkipPolicy once = all;
   once.probe_layers = {5};
   once.memory = 0.5;
-  const SkipPlan a = MakePlan(all, Config(), kPrompt), b = MakePlan(once, Config(), kPrompt);
+  const SkipPlan a = MakePlan(all, testing::SmallConfig(), kPrompt),
+                 b = MakePlan(once, testing::SmallConfig(), kPrompt);
   EXPECT_EQ(a.trunk_layers, b.trunk_layers);
   for (size_t i = 0; i < a.layers.size(); ++i) {
     EXPECT_EQ(a.layers[i].candidates, b.layers[i].candidates);
@@ -117,13 +108,13 @@ TEST(MakePlanTest, ProbesChangeNoCount) {
 TEST(PlanFlopsTest, ALayerThatDoesNotProbeProjectsKOfItsActiveRowsAlone) {
   SkipPolicy policy = TwoStages();
   policy.probe_layers = {5};
-  const SkipPlan plan = MakePlan(policy, Config(), kPrompt);
+  const SkipPlan plan = MakePlan(policy, testing::SmallConfig(), kPrompt);
   const double width = 64, q = 64, kv = 32, ffn = 128, t = 400, m = 200, window = 4;
   const double rest = 2 * m * width * (q + kv) + 2 * m * width * q + 2 * q * m * (m + 1);
   ASSERT_EQ(plan.layers[5].active, m);
   ASSERT_EQ(plan.layers[6].candidates, t);
-  const LayerFlops probing = PlanFlops(plan, 5, policy, Config(), {}),
-                   following = PlanFlops(plan, 6, policy, Config(), {});
+  const LayerFlops probing = PlanFlops(plan, 5, policy, testing::SmallConfig(), {}),
+                   following = PlanFlops(plan, 6, policy, testing::SmallConfig(), {});
   EXPECT_EQ(probing.attention, 2 * t * width * kv + rest);
   EXPECT_EQ(following.attention, 2 * m * width * kv + rest);
   EXPECT_EQ(probing.probes, 2 * window * width * (q + kv) + 2 * window * t * q);
@@ -137,22 +128,22 @@ TEST(PlanFlopsTest, TheFfnsScoreCostsTheSameWhoeverProbes) {
     SkipPolicy policy = TwoStages();
     policy.ffn_score = score;
     policy.probe_layers = {5};
-    const SkipPlan plan = MakePlan(policy, Config(), kPrompt);
+    const SkipPlan plan = MakePlan(policy, testing::SmallConfig(), kPrompt);
     const double d_low = 8, rank = 3;
     const double each = score == FfnScore::kExact
                             ? 6.0 * 64 * 128
                             : 4 * 64 * rank + 4 * rank * d_low + 2 * d_low * d_low;
-    EXPECT_EQ(PlanFlops(plan, 6, policy, Config(), {8, 3}).probes, 400 * each);
+    EXPECT_EQ(PlanFlops(plan, 6, policy, testing::SmallConfig(), {8, 3}).probes, 400 * each);
   }
 }
 
 TEST(PlanFlopsTest, AProbeOfAllRowsAddsItsScoresOnly) {
   SkipPolicy policy = LateSkips();
   policy.probe_layers = {5};
-  const SkipPlan plan = MakePlan(policy, Config(), kPrompt);
+  const SkipPlan plan = MakePlan(policy, testing::SmallConfig(), kPrompt);
   ASSERT_FALSE(plan.layers[5].skips());
-  const LayerFlops probing = PlanFlops(plan, 5, policy, Config(), {}),
-                   plain = PlanFlops(plan, 6, policy, Config(), {});
+  const LayerFlops probing = PlanFlops(plan, 5, policy, testing::SmallConfig(), {}),
+                   plain = PlanFlops(plan, 6, policy, testing::SmallConfig(), {});
   EXPECT_EQ(probing.attention, plain.attention);
   EXPECT_EQ(probing.ffn, plain.ffn);
   EXPECT_EQ(probing.probes, 2.0 * 4 * 64 * (64 + 32) + 2.0 * 4 * 400 * 64);

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "kernels/logits.h"
 
 namespace skipserve {
 namespace {
@@ -22,7 +23,7 @@ struct Scored {
   }
 };
 
-// NaN never wins, and an infinity must not make a difference of infinities.
+// As TameLogits: a bias or a penalty may undo what it did.
 float Tame(float x) {
   return std::isnan(x) ? kNever : std::min(x, std::numeric_limits<float>::max());
 }
@@ -38,7 +39,7 @@ bool Adjusts(const SamplingParams& p) { return Penalises(p) || !p.logit_bias.emp
 std::vector<float> Adjust(absl::Span<const float> raw, const SamplingParams& params,
                           const TokenCounts& counts, absl::Span<const int32_t> banned) {
   std::vector<float> logits(raw.size());
-  std::transform(raw.begin(), raw.end(), logits.begin(), Tame);
+  TameLogits(raw, logits.data());
   for (const auto& [id, bias] : params.logit_bias) {
     if (IsId(id, logits.size())) logits[id] = Tame(logits[id] + bias);
   }
@@ -60,34 +61,35 @@ std::vector<float> Adjust(absl::Span<const float> raw, const SamplingParams& par
   return logits;
 }
 
-// The k best with a finite logit, best first: one pass with a heap of k entries.
+// The k best with a finite logit, best first: one pass with a heap of k entries, in which a token
+// that is no better than the worst of them is passed over, many at once.
 std::vector<Scored> TopK(absl::Span<const float> logits, size_t k) {
   std::vector<Scored> heap;  // its front is the worst kept
   if (k == 0) return heap;
   heap.reserve(std::min(k, logits.size()));
-  for (size_t i = 0; i < logits.size(); ++i) {
+  const auto size = static_cast<int64_t>(logits.size());
+  const auto next = [&](int64_t begin) {
+    if (heap.size() < k) return NextAtLeast(logits, begin, kNever);
+    // A later token's id is higher: it must be better, not as good.
+    return NextAtLeast(logits, begin, std::nextafter(heap.front().logit, -kNever));
+  };
+  for (int64_t i = next(0); i < size; i = next(i + 1)) {
     const Scored entry{Tame(logits[i]), static_cast<int32_t>(i)};
-    if (entry.logit == kNever) continue;
-    if (heap.size() < k) {
-      heap.push_back(entry);
-      std::push_heap(heap.begin(), heap.end());
-    } else if (entry < heap.front()) {
+    if (heap.size() == k) {
       std::pop_heap(heap.begin(), heap.end());
-      heap.back() = entry;
-      std::push_heap(heap.begin(), heap.end());
+      heap.pop_back();
     }
+    heap.push_back(entry);
+    std::push_heap(heap.begin(), heap.end());
   }
   std::sort_heap(heap.begin(), heap.end());
   return heap;
 }
 
 Scored Best(absl::Span<const float> logits) {
-  Scored best{kNever, -1};
-  for (size_t i = 0; i < logits.size(); ++i) {
-    const float logit = Tame(logits[i]);
-    if (logit > best.logit) best = {logit, static_cast<int32_t>(i)};
-  }
-  return best;
+  const int64_t best = BestLogit(logits);
+  if (best < 0) return {kNever, -1};
+  return {Tame(logits[best]), static_cast<int32_t>(best)};
 }
 
 // Weights relative to the best token's, so none is above 1 and the sum is at least 1.
@@ -96,14 +98,6 @@ struct Softmax {
   float temperature;
   double operator()(float logit) const { return std::exp((logit - max) / temperature); }
 };
-
-double TotalWeight(absl::Span<const float> logits, const Softmax& weight) {
-  double total = 0;
-  for (const float logit : logits) {
-    if (logit != kNever) total += weight(logit);
-  }
-  return total;
-}
 
 // The last entry of the smallest best-first prefix that holds the weight `wanted`. Halves the range
 // around the end of the prefix, so the work is linear.
@@ -125,16 +119,18 @@ Scored EndOfPrefix(std::vector<Scored> entries, const Softmax& weight, double wa
 }
 
 Scored EndOfNucleus(absl::Span<const float> logits, const Softmax& weight, float top_p) {
-  const double total = TotalWeight(logits, weight);
+  const double total = SumOfExp(logits, weight.max, weight.temperature);
   // Entries this light hold less than 1 - top_p of the whole together, so none is in the nucleus:
   // of a model's distribution that leaves few to look at.
   const double light = 0.5 * (1.0 - top_p) * total / static_cast<double>(logits.size());
   const double least = weight.max + weight.temperature * std::log(light);
   std::vector<Scored> entries;
-  for (size_t i = 0; i < logits.size(); ++i) {
-    if (logits[i] != kNever && logits[i] >= least) {
-      entries.push_back({logits[i], static_cast<int32_t>(i)});
-    }
+  const auto size = static_cast<int64_t>(logits.size());
+  const auto next = [&](int64_t begin) {
+    return NextAtLeast(logits, begin, static_cast<float>(least));
+  };
+  for (int64_t i = next(0); i < size; i = next(i + 1)) {
+    entries.push_back({logits[i], static_cast<int32_t>(i)});
   }
   return EndOfPrefix(std::move(entries), weight, top_p * total);
 }
@@ -164,22 +160,21 @@ Scored LastKept(absl::Span<const float> logits, const SamplingParams& params,
   return last;
 }
 
-// Inverts the cumulative distribution, in id order. Sums of blocks find the block, so that every
-// weight is computed once and none is stored.
-int32_t Pick(absl::Span<const float> logits, const Scored& last, const Softmax& weight,
-             double uniform) {
+// Takes the tokens after `last` out of the row.
+void DropAfter(const Scored& last, std::vector<float>& logits) {
+  for (size_t i = 0; i < logits.size(); ++i) {
+    if (last < Scored{logits[i], static_cast<int32_t>(i)}) logits[i] = kNever;
+  }
+}
+
+// Inverts the cumulative distribution, in id order. Sums of blocks find the block.
+int32_t Pick(absl::Span<const float> logits, const Softmax& weight, double uniform) {
   constexpr size_t kBlock = 512;
-  const auto weight_of = [&](size_t i) {
-    const Scored entry{logits[i], static_cast<int32_t>(i)};
-    return entry.logit == kNever || last < entry ? 0.0 : weight(entry.logit);
-  };
   std::vector<double> sums;
   double total = 0;
   for (size_t begin = 0; begin < logits.size(); begin += kBlock) {
-    double sum = 0;
-    for (size_t i = begin; i < std::min(begin + kBlock, logits.size()); ++i) sum += weight_of(i);
-    sums.push_back(sum);
-    total += sum;
+    sums.push_back(SumOfExp(logits.subspan(begin, kBlock), weight.max, weight.temperature));
+    total += sums.back();
   }
   size_t end_block = sums.size() - 1;
   while (sums[end_block] == 0) --end_block;  // the best token's block has weight
@@ -189,7 +184,7 @@ int32_t Pick(absl::Span<const float> logits, const Scored& last, const Softmax& 
   // Where rounding leaves more than the block holds, its last token with any weight is taken.
   int32_t token = -1;
   for (size_t i = block * kBlock; i < std::min((block + 1) * kBlock, logits.size()); ++i) {
-    const double w = weight_of(i);
+    const double w = logits[i] == kNever ? 0.0 : weight(logits[i]);
     if (w == 0) continue;
     token = static_cast<int32_t>(i);
     if (left < w) break;
@@ -199,9 +194,7 @@ int32_t Pick(absl::Span<const float> logits, const Scored& last, const Softmax& 
 }
 
 void AddLogprobs(absl::Span<const float> raw, float max, int32_t count, Sampler::Result& result) {
-  double sum = 0;
-  for (const float logit : raw) sum += std::exp(Tame(logit) - max);
-  const double log_sum = max + std::log(sum);
+  const double log_sum = max + std::log(SumOfExp(raw, max, 1.0f));
   const auto logprob = [log_sum](float logit) {
     return std::max(static_cast<float>(Tame(logit) - log_sum), Sampler::kNoProbability);
   };
@@ -235,8 +228,8 @@ absl::StatusOr<Sampler::Result> Sampler::Draw(absl::Span<const float> logits,
   if (params.temperature > 0) {
     const Softmax weight{best.logit,
                          std::min(params.temperature, std::numeric_limits<float>::max())};
-    result.token = Pick(adjusted, LastKept(adjusted, params, weight), weight,
-                        UniformDraw(params.seed, params.choice, position));
+    DropAfter(LastKept(adjusted, params, weight), adjusted);
+    result.token = Pick(adjusted, weight, UniformDraw(params.seed, params.choice, position));
   }
   if (logprobs >= 0) AddLogprobs(logits, raw_best.logit, logprobs, result);
   return result;

@@ -12,5 +12,5 @@ add_room(engine_skip
     ${CMAKE_CURRENT_LIST_DIR}/skip/ready_settings.cc
     ${CMAKE_CURRENT_LIST_DIR}/skip/skip_file.cc
     ${CMAKE_CURRENT_LIST_DIR}/skip/skip_settings.cc
-  DEPS engine_model absl::cleanup absl::flat_hash_map absl::span absl::status absl::statusor absl::strings
+  DEPS engine_model kernels absl::cleanup absl::flat_hash_map absl::span absl::status absl::statusor absl::strings
        nlohmann_json::nlohmann_json Eigen3::Eigen)

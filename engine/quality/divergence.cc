@@ -4,6 +4,8 @@
 #include <cmath>
 #include <limits>
 
+#include "kernels/logits.h"
+
 namespace skipserve {
 namespace {
 
@@ -13,10 +15,10 @@ constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 // so that no exponential overflows.
 double LogSumExp(absl::Span<const float> logits) {
   const double top = logits[ArgMax(logits)];
-  if (!std::isfinite(top)) return kNan;
   double sum = 0;
   for (const float logit : logits) sum += std::exp(logit - top);  // a NaN stays one
-  return top + std::log(sum);
+  const double log_sum = top + std::log(sum);
+  return std::isfinite(log_sum) ? log_sum : kNan;
 }
 
 }  // namespace
@@ -38,11 +40,7 @@ double TokenLoss(absl::Span<const float> logits, int32_t id) {
 }
 
 int32_t ArgMax(absl::Span<const float> logits) {
-  size_t best = 0;
-  for (size_t i = 1; i < logits.size(); ++i) {
-    if (logits[i] > logits[best] || std::isnan(logits[best])) best = i;
-  }
-  return static_cast<int32_t>(best);
+  return static_cast<int32_t>(std::max<int64_t>(0, BestLogit(logits)));
 }
 
 }  // namespace skipserve

@@ -17,7 +17,7 @@ int64_t BestLogit(absl::Span<const float> logits);
 int64_t NextAtLeast(absl::Span<const float> logits, int64_t begin, float least);
 
 // sum of exp((logit - max) / temperature) over the row. `max` is finite and no logit is above it,
-// so each term is in [0, 1]; 0 < temperature, finite. A term e^x is exact to 3e-7 * (1 + |x|) of
+// so each term is in [0, 1]; 0 < temperature, finite. A term e^x is exact to 5e-7 * (1 + |x|) of
 // itself, and one below e^-87 may count as 0; the sum is kept in double.
 double SumOfExp(absl::Span<const float> logits, float max, float temperature);
 

@@ -66,7 +66,7 @@ double SumExp(const float* logits, int64_t size, float max, float temperature) {
   const V top = hn::Set(d, max), t = hn::Set(d, temperature);
   const auto term = [&](V x) { return Exp(d, hn::Div(hn::Sub(x, top), t)); };
   // Few enough terms a float for its rounding to stay below the exponentials'.
-  constexpr int64_t kBlock = 64;
+  constexpr int64_t kBlock = 8;
   double sum = 0;
   int64_t i = 0;
   while (i + n <= size) {

@@ -76,6 +76,7 @@ void Answer::Finish(absl::Status status, Report report, absl::Time now) {
     event.text = stops_.Push(decoder_.Finish());
     event.text += stops_.Finish();
   }
+  report.cached_tokens = cached_tokens_;
   report.completion_tokens = generated_;
   report.queue = (admitted() ? admitted_ : now) - submitted_;
   report.total = now - submitted_;

@@ -30,7 +30,10 @@ class Answer {
   // here.
   void Finish(absl::Status status, Report report, absl::Time now);
 
-  void MarkAdmitted(absl::Time now) { admitted_ = now; }
+  void MarkAdmitted(absl::Time now, int64_t cached_tokens) {
+    admitted_ = now;
+    cached_tokens_ = cached_tokens;
+  }
   bool admitted() const { return admitted_ != absl::InfinitePast(); }
 
   const GenerateRequest& request() const { return request_; }
@@ -57,6 +60,7 @@ class Answer {
 
   const absl::Time submitted_;
   absl::Time admitted_ = absl::InfinitePast();
+  int64_t cached_tokens_ = 0;
   absl::Time first_token_ = absl::InfinitePast();
   absl::Time latest_token_ = absl::InfinitePast();
   absl::Duration longest_gap_ = absl::ZeroDuration();

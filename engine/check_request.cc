@@ -34,6 +34,12 @@ absl::Status CheckSampling(const SamplingParams& s) {
 
 }  // namespace
 
+absl::Status CheckCacheSalt(absl::string_view salt) {
+  if (salt.size() <= kMaxCacheSalt) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("cache_salt has ", salt.size(),
+                                                 " bytes; it may have up to ", kMaxCacheSalt));
+}
+
 absl::StatusOr<int64_t> CheckRequest(const GenerateRequest& request, const ModelInfo& info) {
   const int64_t prompt = static_cast<int64_t>(request.prompt.size());
   if (prompt == 0)
@@ -49,6 +55,7 @@ absl::StatusOr<int64_t> CheckRequest(const GenerateRequest& request, const Model
           "prompt token ", id, " is outside the vocabulary of ", info.config.vocab_size));
     }
   }
+  RETURN_IF_ERROR(CheckCacheSalt(request.cache_salt));
   RETURN_IF_ERROR(CheckSampling(request.sampling));
   RETURN_IF_ERROR(CheckRange("logprobs", request.logprobs, -1, kMaxLogprobs));
   if (request.stop.strings.size() > kMaxStopStrings ||

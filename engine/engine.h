@@ -7,7 +7,9 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "engine/chat_template.h"
 #include "engine/model_config.h"
@@ -53,8 +55,29 @@ struct EngineLoad {
   int64_t kv_blocks_used = 0;
   int64_t kv_blocks_reserved = 0;
   int64_t kv_blocks_total = 0;
+  int64_t kv_blocks_cached = 0;  // of the used ones, by prefixes that no request reads now
+  int64_t prefix_tokens = 0;     // tokens in the prefix cache
+  int64_t prefix_evictions = 0;  // blocks of tokens that left it for others, since the start
   bool draining = false;
   std::vector<LevelFallback> fallbacks;  // levels not served for now, from gentle to fast
+};
+
+// A document that is read before its questions. The trunk's part of it is computed once, for
+// requests whose prompts begin with these tokens, and stays until it is dropped.
+struct PrefixRequest {
+  std::string name;             // 1 to 128 bytes
+  std::vector<int32_t> tokens;  // what is kept ends with the last full KV block
+  SkipRequest skip;             // as the questions will ask: it decides which layers are the trunk
+  std::string cache_salt;       // as the questions'
+};
+
+struct PrefixInfo {
+  std::string name;
+  int64_t tokens = 0;        // kept
+  int64_t kv_blocks = 0;     // that they take
+  int32_t trunk_layers = 0;  // all: for dense questions
+  std::string skip_level;    // "off", a level's name, or "custom"
+  absl::Time read_at;
 };
 
 // The end of a canary: a request that skipped, run again densely with the same tokens forced.
@@ -94,6 +117,16 @@ class Engine {
   // Refuses new work, waits until all is done or `grace` is over, then ends the rest with
   // UNAVAILABLE.
   virtual void Drain(absl::Duration grace) = 0;
+
+  // Reads a prefix and keeps it; OnFinish tells when that is done, and there are no tokens before.
+  // INVALID_ARGUMENT (a name, salt or prompt that cannot be, no full block of tokens),
+  // ALREADY_EXISTS, FAILED_PRECONDITION without a prefix cache; else as Submit. OnFinish has
+  // RESOURCE_EXHAUSTED where requests that are here need the memory.
+  virtual absl::StatusOr<RequestId> ReadPrefix(PrefixRequest request,
+                                               std::shared_ptr<ResponseSink> sink) = 0;
+  virtual std::vector<PrefixInfo> Prefixes() const = 0;  // kept, by name
+  // Lets go of it; requests that read it go on. NOT_FOUND.
+  virtual absl::Status DropPrefix(absl::string_view name) = 0;
 
   virtual EngineLoad load() const = 0;
   virtual const ModelInfo& info() const = 0;

@@ -35,20 +35,33 @@ absl::StatusOr<std::unique_ptr<Executor>> Executor::Create(Decoder& decoder,
   return executor;
 }
 
-absl::Status Executor::Begin(SequenceId id, absl::Span<const int32_t> prompt,
-                             const SkipPolicy& policy, SkipPlan plan, bool record_rows) {
+absl::Status Executor::Begin(SequenceId id, NewSequence sequence) {
   Ops& ops = decoder_.ops();
+  const Scheduler::Cached& cached = sequence.cached;
   Sequence s;
-  s.prompt.assign(prompt.begin(), prompt.end());
-  s.record_rows = record_rows;
-  if (record_rows) s.rows.resize(plan.layers.size());
-  if (!plan.dense()) {
-    const int64_t tokens = plan.prompt_tokens;
-    ASSIGN_OR_RETURN(s.skip.hidden, ops.Allocate(tokens * decoder_.config().width * sizeof(float)));
-    ASSIGN_OR_RETURN(s.skip.candidates, CandidateSet::Create(tokens, ops));
+  s.prompt.assign(sequence.prompt.begin(), sequence.prompt.end());
+  s.record_rows = sequence.record_rows;
+  s.prefix_only = sequence.prefix_only;
+  if (s.record_rows) {
+    s.rows.resize(sequence.plan.layers.size());
+    std::vector<int32_t> positions(cached.tokens);
+    std::iota(positions.begin(), positions.end(), 0);
+    for (int32_t layer = 0; layer < sequence.plan.trunk_layers; ++layer) {
+      s.rows[layer] = {positions, positions};
+    }
   }
-  s.skip.policy = policy;
-  s.skip.plan = std::move(plan);
+  if (sequence.plan.dense()) {
+    s.skip.plan = std::move(sequence.plan);
+  } else {
+    ASSIGN_OR_RETURN(s.skip,
+                     skipping_->Begin(std::move(sequence.policy), std::move(sequence.plan)));
+    stage_.Clear();
+    const int64_t blocks_at = stage_.Add(cached.states);
+    RETURN_IF_ERROR(stage_.Send(ops));
+    ops.StatesRead(stage_.View(blocks_at, static_cast<int64_t>(cached.states.size())),
+                   options_.state_dtype, pool_,
+                   TensorView(s.skip.hidden.f32(), cached.tokens, decoder_.config().width));
+  }
   sequences_.emplace(id, std::move(s));
   return absl::OkStatus();
 }
@@ -121,6 +134,7 @@ absl::Status Executor::Trunk(const TrunkItem& item, const std::vector<BlockTable
   const int64_t n = item.token_end - item.token_begin;
   std::vector<int32_t> positions(n);
   std::iota(positions.begin(), positions.end(), static_cast<int32_t>(item.token_begin));
+  Ops& ops = decoder_.ops();
   stage_.Clear();
   const int64_t ids_at = stage_.Add(absl::MakeConstSpan(s.prompt).subspan(item.token_begin, n));
   const int64_t positions_at = stage_.Add(positions);
@@ -142,7 +156,9 @@ absl::Status Executor::Trunk(const TrunkItem& item, const std::vector<BlockTable
         stage_.View(blocks_at[layer], static_cast<int64_t>(tables[layer].blocks.size()))};
     decoder_.Layer(layer, x, {stage_.View(positions_at, n), {&segment, 1}, &pool_});
   }
-  if (s.skip.plan.dense() && item.token_end == s.skip.plan.prompt_tokens) {
+  if (!s.skip.plan.dense()) ops.RoundRows(x, options_.state_dtype);
+  RETURN_IF_ERROR(KeepStates(item, s.skip));
+  if (s.skip.plan.dense() && !s.prefix_only && item.token_end == s.skip.plan.prompt_tokens) {
     EmitLogits({&item.id, 1}, x, stage_.View(last_at, 1));
   }
   if (s.record_rows) {
@@ -156,24 +172,47 @@ absl::Status Executor::Trunk(const TrunkItem& item, const std::vector<BlockTable
   return absl::OkStatus();
 }
 
-// The whole prompt's candidates through some skipping layers.
+// Hidden states of the blocks that the chunk has completed, for whoever has the same prompt.
+absl::Status Executor::KeepStates(const TrunkItem& item, const SkipState& skip) {
+  if (item.states.empty()) return absl::OkStatus();
+  Ops& ops = decoder_.ops();
+  const int64_t width = decoder_.config().width, block_tokens = options_.kv_layout.block_tokens;
+  const int64_t tokens = static_cast<int64_t>(item.states.size()) /
+                         StateBlocks(options_.kv_layout, width, options_.state_dtype) *
+                         block_tokens;
+  stage_.Clear();
+  const int64_t blocks_at = stage_.Add(item.states);
+  RETURN_IF_ERROR(stage_.Send(ops));
+  float* const first = skip.hidden.f32() + item.first_state_block * block_tokens * width;
+  ops.StatesWrite(TensorView(first, tokens, width),
+                  stage_.View(blocks_at, static_cast<int64_t>(item.states.size())),
+                  options_.state_dtype, pool_);
+  return absl::OkStatus();
+}
+
+// A prompt's candidates through a slice of the skipping layers.
 absl::Status Executor::Skip(const SkipItem& item, const std::vector<BlockTable>& tables) {
   Sequence& s = sequences_.at(item.id);
   const absl::Time begin = options_.now();
-  for (int32_t layer = item.layer_begin; layer < item.layer_end; ++layer) {
+  for (SkipPoint at = item.begin; at != item.end;) {
+    const int32_t layer = at.layer;
+    const bool whole = layer < item.end.layer;
+    const int64_t end = whole ? 2 * s.skip.plan.layers[layer].active : item.end.row;
     stage_.Clear();
     const int64_t blocks_at = stage_.Add(tables[layer].blocks);
     RETURN_IF_ERROR(stage_.Send(decoder_.ops()));
     const IndexView blocks =
         stage_.View(blocks_at, static_cast<int64_t>(tables[layer].blocks.size()));
-    RETURN_IF_ERROR(
-        skipping_->Run(layer, s.skip, blocks, pool_, s.record_rows ? &s.rows[layer] : nullptr));
+    RETURN_IF_ERROR(skipping_->Run(layer, at.row, end, s.skip, blocks, pool_,
+                                   s.record_rows ? &s.rows[layer] : nullptr));
+    at = whole ? SkipPoint{layer + 1, 0} : item.end;
   }
-  if (item.layer_end == decoder_.config().layers) {
+  if (item.end.layer == decoder_.config().layers) {
     const int64_t last = s.skip.plan.prompt_tokens - 1, width = decoder_.config().width;
     EmitLogits({&item.id, 1}, TensorView(s.skip.hidden.f32() + last * width, 1, width), {});
-    s.skip.hidden = Buffer();
-    s.skip.candidates = CandidateSet();
+    SkipPlan plan = std::move(s.skip.plan);
+    s.skip = SkipState();
+    s.skip.plan = std::move(plan);
   }
   s.times.skipping += options_.now() - begin;
   return absl::OkStatus();

@@ -14,7 +14,7 @@
 #include "engine/decoder.h"
 #include "engine/request.h"
 #include "engine/skip/skipping_layers.h"
-#include "scheduler/types.h"
+#include "scheduler/scheduler.h"
 
 namespace skipserve {
 
@@ -38,6 +38,9 @@ class Executor {
     int32_t max_sequences = 32;  // sequences with logits in one step
     KvLayout kv_layout;
     int64_t kv_blocks = 0;
+    // Of hidden states that leave a trunk. All prompts' are rounded to it, kept or not, so that an
+    // answer does not depend on what was cached.
+    DType state_dtype = DType::kF32;
     std::function<absl::Time()> now;
   };
 
@@ -48,8 +51,15 @@ class Executor {
 
   // A sequence that will be in plans from now on. RESOURCE_EXHAUSTED without memory for its hidden
   // states.
-  absl::Status Begin(SequenceId id, absl::Span<const int32_t> prompt, const SkipPolicy& policy,
-                     SkipPlan plan, bool record_rows);
+  struct NewSequence {
+    absl::Span<const int32_t> prompt;
+    SkipPolicy policy;
+    SkipPlan plan;
+    bool record_rows = false;
+    bool prefix_only = false;  // gives no logits
+    Scheduler::Cached cached;  // what of its trunk is in the KV pool already
+  };
+  absl::Status Begin(SequenceId id, NewSequence sequence);
   // The token that the sequence's next decode step reads.
   void SetNextToken(SequenceId id, int32_t token);
   void Forget(SequenceId id);
@@ -69,6 +79,7 @@ class Executor {
     int64_t decoded = 0;  // tokens fed after the prompt
     int32_t next_token = 0;
     bool record_rows = false;
+    bool prefix_only = false;
     std::vector<LayerRows> rows;  // by layer, if recorded
     PrefillTimes times;
   };
@@ -93,6 +104,7 @@ class Executor {
   Executor(Decoder& decoder, Options options) : decoder_(decoder), options_(std::move(options)) {}
   absl::Status Decode(const std::vector<DecodeItem>& items, const TablesById& tables);
   absl::Status Trunk(const TrunkItem& item, const std::vector<BlockTable>& tables);
+  absl::Status KeepStates(const TrunkItem& item, const SkipState& skip);
   absl::Status Skip(const SkipItem& item, const std::vector<BlockTable>& tables);
   void EmitLogits(absl::Span<const SequenceId> ids, TensorView x, IndexView rows);
 

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "engine/check_request.h"
 #include "engine/guarded.h"
+#include "engine/prefix_keys.h"
 #include "engine/status_macros.h"
 
 namespace skipserve {
@@ -46,9 +47,18 @@ absl::StatusOr<RequestId> LlmEngine::Submit(GenerateRequest request,
   ASSIGN_OR_RETURN(const int64_t max_tokens, CheckRequest(request, parts_.info));
   ASSIGN_OR_RETURN(ResolvedSkip skip, Resolve(request, now));
   SequenceShape shape = Shape(skip, max_tokens);
+  if (parts_.prefix_cache) {
+    ASSIGN_OR_RETURN(shape.prefix_keys,
+                     PrefixKeys(request.prompt, shape.trunk_layers, request.cache_salt,
+                                parts_.scheduler.block_tokens));
+  }
   auto answer = std::make_shared<Answer>(std::move(request), std::move(skip), max_tokens,
                                          *parts_.tokenizer, std::move(sink), now);
   absl::MutexLock lock(&mutex_);
+  return Queue(std::move(shape), std::move(answer));
+}
+
+absl::StatusOr<RequestId> LlmEngine::Queue(SequenceShape shape, AnswerPtr answer) {
   if (draining_) return absl::UnavailableError("the server is shutting down; try another one");
   const RequestId id = next_id_++;
   if (absl::Status status = scheduler_.Add(id, std::move(shape)); !status.ok()) {
@@ -81,8 +91,19 @@ void LlmEngine::Drain(absl::Duration grace) {
 EngineLoad LlmEngine::load() const {
   absl::MutexLock lock(&mutex_);
   const Scheduler::Load l = scheduler_.load();
-  return {l.waiting,         l.prefilling,   l.decoding, l.blocks_used,
-          l.blocks_reserved, l.blocks_total, draining_,  guard_.Fallbacks(parts_.now())};
+  EngineLoad load;
+  load.waiting = l.waiting;
+  load.prefilling = l.prefilling;
+  load.decoding = l.decoding;
+  load.kv_blocks_used = l.blocks_used;
+  load.kv_blocks_reserved = l.blocks_reserved;
+  load.kv_blocks_total = l.blocks_total;
+  load.kv_blocks_cached = l.blocks_cached;
+  load.prefix_tokens = l.prefix_tokens;
+  load.prefix_evictions = l.prefix_evictions;
+  load.draining = draining_;
+  load.fallbacks = guard_.Fallbacks(parts_.now());
+  return load;
 }
 
 // As asked, or by a gentler level while the one asked for has fallen back.
@@ -103,19 +124,20 @@ absl::StatusOr<ResolvedSkip> LlmEngine::Resolve(const GenerateRequest& request,
 
 // All that the scheduler has to know of a request: KV need and work follow from the plan.
 SequenceShape LlmEngine::Shape(const ResolvedSkip& skip, int64_t max_tokens) const {
-  const ModelConfig& c = parts_.info.config;
+  const int32_t layers = parts_.info.config.layers;
   SequenceShape shape;
   shape.prompt_tokens = skip.plan.prompt_tokens;
   shape.max_new_tokens = max_tokens;
   shape.trunk_layers = skip.plan.trunk_layers;
   for (const LayerPlan& layer : skip.plan.layers) shape.kv_prompt_tokens.push_back(layer.active);
-  for (int32_t i = shape.trunk_layers; i < c.layers; ++i) {
-    shape.skip_layer_flops.push_back(parts_.levels->Flops(skip, i).total());
+  for (int32_t i = shape.trunk_layers; i < layers; ++i) {
+    shape.skip_layers.push_back(parts_.levels->Work(skip, i));
   }
-  const double q_cols = double(c.heads) * c.head_dim, kv_cols = double(c.kv_heads) * c.head_dim;
-  shape.trunk_flops_per_token = shape.trunk_layers * (2.0 * c.width * (2 * q_cols + 2 * kv_cols) +
-                                                      6.0 * c.width * c.ffn_width);
-  shape.trunk_flops_per_pair = shape.trunk_layers * 4.0 * q_cols;
+  if (shape.trunk_layers == 0) return shape;
+  const SkipLayer whole = parts_.levels->Work(skip, 0);
+  shape.trunk_flops_per_token =
+      shape.trunk_layers * (whole.attention_flops_per_row + whole.ffn_flops_per_row);
+  shape.trunk_flops_per_pair = shape.trunk_layers * whole.attention_flops_per_pair;
   return shape;
 }
 
@@ -164,6 +186,7 @@ std::vector<LlmEngine::Ended> LlmEngine::TakeEnded(absl::Time now) {
     scheduler_.Remove(id);
     answers_.erase(it);
   };
+  TakeRead(now, ended);
   for (RequestId id : std::exchange(cancelled_, {}))
     end(id, absl::CancelledError("cancelled by the client"));
   std::vector<RequestId> late, rest;
@@ -194,8 +217,9 @@ LlmEngine::Step LlmEngine::PlanStep(absl::Time now) {
     const AnswerPtr& answer = answers_.at(id);
     step.answers.emplace(id, answer);
     if (answer->admitted()) return;
-    answer->MarkAdmitted(scheduler_.admitted_at(id));
-    step.admitted.emplace_back(id, answer);
+    Scheduler::Cached cached = scheduler_.cached(id);
+    answer->MarkAdmitted(scheduler_.admitted_at(id), cached.tokens);
+    step.admitted.push_back({id, answer, std::move(cached), reading_.count(id) > 0});
   };
   for (const DecodeItem& item : step.plan.decodes) add(item.id);
   for (const TrunkItem& item : step.plan.trunks) add(item.id);
@@ -206,16 +230,20 @@ LlmEngine::Step LlmEngine::PlanStep(absl::Time now) {
 // Gives newly admitted sequences their memory. One that gets none ends, and leaves the step.
 std::vector<LlmEngine::Ended> LlmEngine::BeginAdmitted(Step& step) {
   std::vector<Ended> ended;
-  for (const auto& entry : step.admitted) {
-    const RequestId id = entry.first;
-    const AnswerPtr& answer = entry.second;
-    const ResolvedSkip& skip = answer->skip();
-    absl::Status status = Guarded([&] {
-      return parts_.executor->Begin(id, answer->request().prompt, skip.policy, skip.plan,
-                                    answer->request().row_report);
-    });
+  for (const Step::Admitted& entry : step.admitted) {
+    const RequestId id = entry.id;
+    const AnswerPtr& answer = entry.answer;
+    Executor::NewSequence sequence;
+    sequence.prompt = answer->request().prompt;
+    sequence.policy = answer->skip().policy;
+    sequence.plan = answer->skip().plan;
+    sequence.record_rows = answer->request().row_report;
+    sequence.prefix_only = entry.prefix_only;
+    sequence.cached = entry.cached;
+    absl::Status status =
+        Guarded([&] { return parts_.executor->Begin(id, std::move(sequence)); });
     if (status.ok()) {
-      BeginRecord(id, *answer);
+      if (!entry.prefix_only) BeginRecord(id, *answer);
       continue;
     }
     std::erase_if(step.plan.trunks, [id](const TrunkItem& item) { return item.id == id; });
@@ -252,7 +280,10 @@ std::vector<LlmEngine::Ended> LlmEngine::RunStep(Step& step) {
   }
   ObserveStep(step.plan, now - begin);
   absl::MutexLock lock(&mutex_);
-  if (logits.ok()) scheduler_.Commit(step.plan);
+  if (logits.ok()) {
+    scheduler_.Commit(step.plan);
+    scheduler_.Observe(step.plan.work, now - begin);
+  }
   for (const Ended& e : ended) {
     scheduler_.Remove(e.id);
     answers_.erase(e.id);

@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <functional>
+#include <map>
 #include <memory>
 #include <thread>
 #include <unordered_map>
@@ -34,6 +35,7 @@ struct EngineParts {
   std::unique_ptr<Executor> executor;
   std::unique_ptr<SkipLevels> levels;
   Scheduler::Options scheduler;
+  bool prefix_cache = true;
   CanaryOptions canary;
   EngineObserver* observer = nullptr;
   std::function<absl::Time()> now = [] { return absl::Now(); };
@@ -47,6 +49,10 @@ class LlmEngine final : public Engine {
   absl::StatusOr<RequestId> Submit(GenerateRequest request,
                                    std::shared_ptr<ResponseSink> sink) override;
   void Cancel(RequestId id) override;
+  absl::StatusOr<RequestId> ReadPrefix(PrefixRequest request,
+                                       std::shared_ptr<ResponseSink> sink) override;
+  std::vector<PrefixInfo> Prefixes() const override;
+  absl::Status DropPrefix(absl::string_view name) override;
   void Drain(absl::Duration grace) override;
   EngineLoad load() const override;
   const ModelInfo& info() const override { return parts_.info; }
@@ -63,7 +69,13 @@ class LlmEngine final : public Engine {
   struct Step {
     StepPlan plan;
     TablesById tables;
-    std::vector<std::pair<RequestId, AnswerPtr>> admitted;  // in a plan for the first time
+    struct Admitted {
+      RequestId id;
+      AnswerPtr answer;
+      Scheduler::Cached cached;
+      bool prefix_only = false;
+    };
+    std::vector<Admitted> admitted;  // in a plan for the first time
     std::unordered_map<RequestId, AnswerPtr> answers;
     std::shared_ptr<Canary> canary;  // whose step it is, alone; else null
     SequenceId canary_id = 0;
@@ -80,7 +92,18 @@ class LlmEngine final : public Engine {
   void ObserveStep(const StepPlan& plan, absl::Duration duration);
   void Finish(std::vector<Ended> ended);
   SequenceShape Shape(const ResolvedSkip& skip, int64_t max_tokens) const;
+  absl::StatusOr<RequestId> Queue(SequenceShape shape, AnswerPtr answer)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<ResolvedSkip> Resolve(const GenerateRequest& request, absl::Time now) const;
+
+  // Prefixes, in llm_engine_prefix.cc.
+  struct Prefix {
+    PrefixInfo info;
+    std::vector<PrefixKey> keys;
+    bool read = false;
+  };
+  absl::Status KeepPrefix(Prefix& prefix, absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void TakeRead(absl::Time now, std::vector<Ended>& ended) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   // Canaries, in llm_engine_canary.cc; on the step thread.
   void BeginRecord(RequestId id, const Answer& answer);
@@ -100,6 +123,8 @@ class LlmEngine final : public Engine {
   Scheduler scheduler_ ABSL_GUARDED_BY(mutex_);
   std::unordered_map<RequestId, AnswerPtr> answers_ ABSL_GUARDED_BY(mutex_);
   std::unordered_map<SequenceId, std::shared_ptr<Canary>> canaries_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, Prefix, std::less<>> prefixes_ ABSL_GUARDED_BY(mutex_);  // by name
+  std::unordered_map<RequestId, std::string> reading_ ABSL_GUARDED_BY(mutex_);  // names
   std::vector<RequestId> cancelled_ ABSL_GUARDED_BY(mutex_);
   int64_t open_ ABSL_GUARDED_BY(mutex_) = 0;  // submitted, and OnFinish not yet called
   RequestId next_id_ ABSL_GUARDED_BY(mutex_) = 1;

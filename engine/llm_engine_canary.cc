@@ -81,10 +81,10 @@ void LlmEngine::RunCanary(const Step& step) {
   const absl::Time begin = parts_.now();
   const absl::StatusOr<bool> complete = Guarded([&]() -> absl::StatusOr<bool> {
     if (!parts_.executor->Knows(id)) {
-      const SkipPlan plan =
-          DensePlan(parts_.info.config, static_cast<int64_t>(step.canary->prompt().size()));
-      RETURN_IF_ERROR(
-          parts_.executor->Begin(id, step.canary->prompt(), {}, plan, /*record_rows=*/false));
+      Executor::NewSequence sequence;
+      sequence.prompt = step.canary->prompt();
+      sequence.plan = DensePlan(parts_.info.config, static_cast<int64_t>(sequence.prompt.size()));
+      RETURN_IF_ERROR(parts_.executor->Begin(id, std::move(sequence)));
     }
     ASSIGN_OR_RETURN(const auto logits, parts_.executor->Run(step.plan, step.tables));
     if (logits.empty()) return false;
@@ -92,7 +92,8 @@ void LlmEngine::RunCanary(const Step& step) {
     parts_.executor->SetNextToken(id, step.canary->next_token());
     return false;
   });
-  ObserveStep(step.plan, parts_.now() - begin);
+  const absl::Duration took = parts_.now() - begin;
+  ObserveStep(step.plan, took);
   if (!complete.ok()) {
     EndCanary(id, CanaryEvent::Outcome::kFailed, std::string(complete.status().message()));
   } else if (*complete) {
@@ -100,6 +101,7 @@ void LlmEngine::RunCanary(const Step& step) {
   } else {
     absl::MutexLock lock(&mutex_);
     scheduler_.Commit(step.plan);
+    scheduler_.Observe(step.plan.work, took);
   }
 }
 

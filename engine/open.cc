@@ -17,6 +17,28 @@ constexpr int32_t kBlockTokens = 32;
 constexpr int64_t kFullContexts = 4;      // the default KV pool holds so many
 constexpr double kKvShareOfMemory = 0.4;  // but takes at most this much
 
+constexpr double kShareOfGap = 0.9;  // of the time between two tokens that a step is planned for
+
+// Seconds per unit of work before any step has run: a middling server's core or two. The cost model
+// learns the machine's own within some dozen steps.
+Work FirstGuess(const ModelConfig& config, DType dtype) {
+  const double kv_bytes = 2.0 * config.kv_heads * config.head_dim * double(DTypeBytes(dtype));
+  const double layer_bytes = double(DTypeBytes(dtype)) * config.width *
+                             (2.0 * config.heads * config.head_dim +
+                              2.0 * config.kv_heads * config.head_dim + 3.0 * config.ffn_width);
+  const double weight_bytes = config.layers * layer_bytes +
+                              double(DTypeBytes(dtype)) * config.width * config.vocab_size;
+  Work cost;
+  cost[WorkKind::kMatMul] = 1 / 2e11;
+  cost[WorkKind::kAttention] = 1 / 1e11;
+  cost[WorkKind::kProbe] = 1 / 1e11;
+  cost[WorkKind::kLayer] = 50e-6;
+  cost[WorkKind::kDecodePass] = weight_bytes / 1e10;
+  cost[WorkKind::kDecodeRow] = 0.1 * weight_bytes / 1e10;
+  cost[WorkKind::kDecodeKv] = kv_bytes / 5e9;
+  return cost;
+}
+
 // Blocks in a pool of the given size, or of the default one.
 absl::StatusOr<int64_t> KvBlocks(const EngineOptions& options, const KvLayout& layout,
                                  int32_t layers, int64_t max_context) {
@@ -49,6 +71,13 @@ absl::Status CheckOptions(const EngineOptions& o) {
   RETURN_IF_ERROR(positive("--default-max-tokens", o.default_max_tokens, 1));
   RETURN_IF_ERROR(positive("--chunk-tokens", o.chunk_tokens, 32));
   RETURN_IF_ERROR(positive("--skip-min-prompt", o.skip_min_prompt, 0));
+  if (o.max_token_gap < absl::Milliseconds(1)) {
+    return absl::InvalidArgumentError("--max-token-gap must be at least 1ms");
+  }
+  if (o.prefix_states != "f32" && o.prefix_states != "bf16") {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--prefix-states is \"", o.prefix_states, "\"; it may be f32 or bf16"));
+  }
   if (!(o.canary.rate >= 0 && o.canary.rate <= 1)) {
     return absl::InvalidArgumentError(
         absl::StrCat("--canary is ", o.canary.rate, "; it must be from 0 to 1"));
@@ -131,6 +160,7 @@ absl::StatusOr<std::unique_ptr<Engine>> OpenEngine(const EngineOptions& options,
   executor.max_sequences = options.max_running;
   executor.kv_layout = kv_layout;
   executor.kv_blocks = kv_blocks;
+  executor.state_dtype = options.prefix_states == "bf16" ? DType::kBF16 : DType::kF32;
   executor.now = parts.now;
   parts.scheduler.num_blocks = kv_blocks;
   parts.scheduler.block_tokens = kBlockTokens;
@@ -138,6 +168,10 @@ absl::StatusOr<std::unique_ptr<Engine>> OpenEngine(const EngineOptions& options,
   parts.scheduler.max_running = options.max_running;
   parts.scheduler.max_queue = options.max_queue;
   parts.scheduler.chunk_tokens = options.chunk_tokens;
+  parts.scheduler.busy_step_seconds = kShareOfGap * absl::ToDoubleSeconds(options.max_token_gap);
+  parts.scheduler.state_blocks = StateBlocks(kv_layout, config.width, executor.state_dtype);
+  parts.scheduler.cost = FirstGuess(config, dtype);
+  parts.prefix_cache = options.prefix_cache;
   ASSIGN_OR_RETURN(parts.executor,
                    Executor::Create(*parts.decoder, skip_file.proxies, std::move(executor)));
 

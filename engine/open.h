@@ -6,6 +6,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "engine/engine.h"
 #include "engine/quality/canary.h"
 #include "kernels/ops.h"
@@ -22,7 +23,10 @@ struct EngineOptions {
   int32_t max_running = 32;           // sequences that decode or prefill at once
   int32_t max_queue = 256;            // requests that may wait
   int64_t default_max_tokens = 1024;  // new tokens where a request does not say
-  int64_t chunk_tokens = 512;         // prompt tokens computed together
+  int64_t chunk_tokens = 512;         // prompt tokens computed together, at most
+  absl::Duration max_token_gap = absl::Milliseconds(100);  // between two tokens of an answer
+  bool prefix_cache = true;                                // prompts that begin alike share that
+  std::string prefix_states = "f32";  // "f32" or "bf16": of hidden states behind a trunk
   bool skip_enabled = true;           // false: every request runs dense
   std::string skip_file;              // "": the file beside the model, if there is one
   std::string default_skip_level;  // "": the skip settings' own default; "off": dense unless asked

@@ -46,11 +46,16 @@ struct SkipRequest {
   SkipPolicy policy;        // kPolicy
 };
 
+constexpr size_t kMaxCacheSalt = 128;
+
 struct GenerateRequest {
   std::vector<int32_t> prompt;  // token ids, at least one
   SamplingParams sampling;
   StopRules stop;
   SkipRequest skip;
+  // Requests share what is cached of their prompts only where this is equal: nobody can tell by the
+  // time it takes what others have asked. At most kMaxCacheSalt bytes.
+  std::string cache_salt;
   int32_t logprobs = -1;            // -1: none; k >= 0: the token's own and the k best (k <= 20)
   bool layer_report = false;        // counts by layer in the report
   bool row_report = false;          // active rows by layer in the report (large)

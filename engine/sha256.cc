@@ -3,6 +3,7 @@
 #include <openssl/evp.h>
 
 #include "absl/strings/escaping.h"
+#include "engine/status_macros.h"
 
 namespace skipserve {
 
@@ -16,12 +17,17 @@ void Sha256::Update(absl::string_view bytes) {
   ok_ = ok_ && EVP_DigestUpdate(context_, bytes.data(), bytes.size()) == 1;
 }
 
-absl::StatusOr<std::string> Sha256::HexDigest() {
+absl::StatusOr<std::string> Sha256::Digest() {
   unsigned char digest[EVP_MAX_MD_SIZE];
   unsigned int size = 0;
   ok_ = ok_ && EVP_DigestFinal_ex(context_, digest, &size) == 1;
   if (!ok_) return absl::InternalError("the SHA-256 of the crypto library does not work");
-  return absl::BytesToHexString({reinterpret_cast<const char*>(digest), size});
+  return std::string(reinterpret_cast<const char*>(digest), size);
+}
+
+absl::StatusOr<std::string> Sha256::HexDigest() {
+  ASSIGN_OR_RETURN(const std::string digest, Digest());
+  return absl::BytesToHexString(digest);
 }
 
 }  // namespace skipserve

@@ -19,8 +19,9 @@ class Sha256 {
   Sha256& operator=(const Sha256&) = delete;
 
   void Update(absl::string_view bytes);
-  // 64 hex digits. Called once, last. INTERNAL where the library refused any step.
-  absl::StatusOr<std::string> HexDigest();
+  // 32 bytes. Called once, last. INTERNAL where the library refused any step.
+  absl::StatusOr<std::string> Digest();
+  absl::StatusOr<std::string> HexDigest();  // likewise, as 64 hex digits
 
  private:
   evp_md_ctx_st* context_;

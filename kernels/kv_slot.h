@@ -38,4 +38,14 @@ void KvRows(const KvPool& pool, const KvSegment& segment, int64_t kv_head, int64
   }
 }
 
+// Where part `part` of hidden state row `row` lies: columns from part * StateColumns on. Parts of a
+// row are in blocks that follow each other in `blocks`.
+inline std::byte* StateSlot(const KvPool& pool, IndexView blocks, int64_t parts, DType dtype,
+                            int64_t row, int64_t part) {
+  const KvLayout& l = pool.layout;
+  const int64_t block = blocks.data[row / l.block_tokens * parts + part];
+  return static_cast<std::byte*>(pool.data) + block * static_cast<int64_t>(l.block_bytes()) +
+         row % l.block_tokens * StateColumns(l, dtype) * static_cast<int64_t>(DTypeBytes(dtype));
+}
+
 }  // namespace skipserve

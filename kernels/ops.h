@@ -66,6 +66,15 @@ struct KvPool {
   KvLayout layout;
 };
 
+// Columns of block_tokens hidden states that one block holds, and blocks for all `width` of them.
+inline int64_t StateColumns(const KvLayout& layout, DType dtype) {
+  return static_cast<int64_t>(layout.block_bytes() / (layout.block_tokens * DTypeBytes(dtype)));
+}
+inline int32_t StateBlocks(const KvLayout& layout, int64_t width, DType dtype) {
+  const int64_t columns = StateColumns(layout, dtype);
+  return static_cast<int32_t>((width + columns - 1) / columns);
+}
+
 // Rows [row_begin, row_begin + row_count) of a batch belong to one sequence; token t of its cache
 // (0 <= t < kv_len) is slot t % block_tokens of block blocks[t / block_tokens]. `blocks` is in
 // backend memory.
@@ -171,6 +180,18 @@ class Ops {
   // The same for a decode step: segments of one row, or of very few.
   virtual void DecodeAttention(TensorView q, absl::Span<const KvSegment> segments,
                                const KvPool& pool, TensorView out) = 0;
+
+  // --- hidden states in KV blocks, for the prefix cache
+  // Keeps x [n * block_tokens, width] in blocks of the pool as `dtype`: n groups of
+  // StateBlocks(layout, width, dtype) blocks, a group for block_tokens rows. Whatever K and V were
+  // in them are gone. blocks.size is n groups'.
+  virtual void StatesWrite(TensorView x, IndexView blocks, DType dtype, const KvPool& pool) = 0;
+
+  // The inverse: x = what StatesWrite kept.
+  virtual void StatesRead(IndexView blocks, DType dtype, const KvPool& pool, TensorView x) = 0;
+
+  // x = x as StatesWrite and StatesRead would give it back; for kF32 nothing changes.
+  virtual void RoundRows(TensorView x, DType dtype) = 0;
 
   // --- skipping
   // ---------------------------------------------------------------------------------------------------

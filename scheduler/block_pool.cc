@@ -13,19 +13,19 @@ BlockPool::BlockPool(int64_t num_blocks) : total_(std::max<int64_t>(num_blocks, 
   }
 }
 
-bool BlockPool::Take(int64_t count, BlockTable& table) {
-  if (count > static_cast<int64_t>(free_.size())) return false;
+bool BlockPool::Take(int64_t count, std::vector<BlockId>& blocks) {
+  if (count > free()) return false;
   for (int64_t i = 0; i < count; ++i) {
-    table.blocks.push_back(free_.back());
+    blocks.push_back(free_.back());
     free_.pop_back();
   }
   return true;
 }
 
-void BlockPool::Give(BlockTable& table) {
+void BlockPool::Give(std::vector<BlockId>& blocks) {
   // In reverse, so that the next table gets them in the order in which this one held them.
-  free_.insert(free_.end(), table.blocks.rbegin(), table.blocks.rend());
-  table.blocks.clear();
+  free_.insert(free_.end(), blocks.rbegin(), blocks.rend());
+  blocks.clear();
 }
 
 }  // namespace skipserve

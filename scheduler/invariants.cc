@@ -22,10 +22,11 @@ absl::Status Scheduler::CheckInvariants() const {
     if (sequence.id != id) return Broken("sequence ", sequence.id, " is filed as ", id);
     if (absl::Status status = CheckSequence(sequence); !status.ok()) return status;
   }
+  if (absl::Status status = CheckPrefixes(); !status.ok()) return status;
   return CheckBlocks();
 }
 
-// Every block is in exactly one table, or free.
+// Every block is in exactly one place: a sequence's own part of a table, a prefix, or free.
 absl::Status Scheduler::CheckBlocks() const {
   std::vector<char> seen(pool_.total(), 0);
   int64_t used = 0;
@@ -35,9 +36,23 @@ absl::Status Scheduler::CheckBlocks() const {
     return true;
   };
   for (const auto& [id, sequence] : sequences_) {
-    for (const BlockTable& table : sequence.tables) {
-      for (BlockId block : table.blocks) {
-        if (!see(block)) return Broken("block ", block, " of ", id, " owned twice");
+    const auto shared = static_cast<int64_t>(sequence.prefix.size());
+    for (int32_t l = 0; l < static_cast<int32_t>(sequence.tables.size()); ++l) {
+      const std::vector<BlockId>& blocks = sequence.tables[l].blocks;
+      for (size_t i = l < sequence.shape.trunk_layers ? shared : 0; i < blocks.size(); ++i) {
+        if (!see(blocks[i])) return Broken("block ", blocks[i], " of ", id, " owned twice");
+        ++used;
+      }
+    }
+    for (BlockId block : sequence.states) {
+      if (!see(block)) return Broken("block ", block, " of ", id, "'s states owned twice");
+      ++used;
+    }
+  }
+  for (const auto& [key, node] : prefixes_.nodes()) {
+    for (const auto* blocks : {&node.kv, &node.states}) {
+      for (BlockId block : *blocks) {
+        if (!see(block)) return Broken("block ", block, " of a prefix owned twice");
         ++used;
       }
     }
@@ -48,6 +63,51 @@ absl::Status Scheduler::CheckBlocks() const {
   const int64_t free = static_cast<int64_t>(pool_.free_blocks().size());
   if (used + free != pool_.total() || used != pool_.used()) {
     return Broken("blocks leaked: ", used, " owned, ", free, " free, ", pool_.total(), " in all");
+  }
+  return absl::OkStatus();
+}
+
+// Who holds a prefix is counted, and it hangs together.
+absl::Status Scheduler::CheckPrefixes() const {
+  std::unordered_map<const PrefixNode*, int64_t> holders;
+  std::unordered_map<const PrefixNode*, int32_t> children;
+  for (const auto& [id, sequence] : sequences_) {
+    for (size_t i = 0; i < sequence.prefix.size(); ++i) {
+      const PrefixNode* node = sequence.prefix[i];
+      ++holders[node];
+      if (!(node->key == sequence.shape.prefix_keys[i]) ||
+          node->parent != (i > 0 ? sequence.prefix[i - 1] : nullptr)) {
+        return Broken("sequence ", id, " reads a prefix that is not its own, at block ", i);
+      }
+      for (int32_t l = 0; l < sequence.shape.trunk_layers; ++l) {
+        if (sequence.tables[l].blocks[i] != node->kv[l]) {
+          return Broken("sequence ", id, ", layer ", l, ", does not read what it shares");
+        }
+      }
+    }
+  }
+  int64_t blocks = 0, evictable = 0, pinned = 0;
+  for (const auto& [key, node] : prefixes_.nodes()) {
+    if (node.holders != holders[&node] + node.pins) {
+      return Broken("a prefix counts ", node.holders, " holders, has ", holders[&node], " and ",
+                    node.pins, " pins");
+    }
+    blocks += node.blocks();
+    if (node.holders == 0) evictable += node.blocks();
+    if (node.pins > 0) pinned += node.blocks();
+    if (node.parent == nullptr) continue;
+    ++children[node.parent];
+    if (prefixes_.Find(node.parent->key) != node.parent) return Broken("a prefix hangs on nothing");
+    if (node.parent->holders < node.holders) return Broken("a prefix is held and its begin is not");
+  }
+  for (const auto& [key, node] : prefixes_.nodes()) {
+    if (node.children != children[&node]) return Broken("a prefix counts its children wrongly");
+  }
+  if (blocks != prefixes_.blocks() || evictable != prefixes_.evictable_blocks() ||
+      pinned != prefixes_.pinned_blocks()) {
+    return Broken("prefixes have ", blocks, " blocks, ", evictable, " evictable, ", pinned,
+                  " pinned; counted ", prefixes_.blocks(), ", ", prefixes_.evictable_blocks(), ", ",
+                  prefixes_.pinned_blocks());
   }
   return absl::OkStatus();
 }
@@ -73,8 +133,8 @@ absl::Status Scheduler::CheckSequence(const Sequence& sequence) const {
                   " tokens through the trunk in phase ", static_cast<int>(sequence.phase));
   }
   if (sequence.phase == Phase::kSkipping &&
-      (sequence.layers_done < shape.trunk_layers || sequence.layers_done >= options_.layers)) {
-    return Broken("sequence ", id, " skips with ", sequence.layers_done, " layers done");
+      (sequence.skip.layer < shape.trunk_layers || sequence.skip.layer >= options_.layers)) {
+    return Broken("sequence ", id, " skips with ", sequence.skip.layer, " layers done");
   }
   if (sequence.phase != Phase::kDecode && sequence.decoded != 0) {
     return Broken("sequence ", id, " decoded before its prefill ended");
@@ -88,8 +148,10 @@ absl::Status Scheduler::CheckSequence(const Sequence& sequence) const {
                     " blocks for ", sequence.kv_tokens(l), " tokens");
     }
   }
-  if (used > sequence.blocks_needed) {
-    return Broken("sequence ", id, " uses ", used, " blocks, reserved ", sequence.blocks_needed);
+  if (used > sequence.blocks_needed || sequence.owed < 0 ||
+      (!shape.prefix_only && sequence.owed != sequence.blocks_needed - used)) {
+    return Broken("sequence ", id, " uses ", used, " blocks and may take ", sequence.owed,
+                  ", needs ", sequence.blocks_needed);
   }
   return absl::OkStatus();
 }
@@ -101,7 +163,7 @@ absl::Status Scheduler::CheckQueues() const {
                   " idle of ", sequences_.size());
   }
   std::unordered_map<SequenceId, int> places;
-  int64_t reserved = 0;
+  int64_t owed = 0;
   int32_t prefilling = 0;
   for (const Sequence* sequence : waiting_) {
     if (sequence->phase != Phase::kWaiting) return Broken(sequence->id, " waits in a wrong phase");
@@ -110,23 +172,22 @@ absl::Status Scheduler::CheckQueues() const {
   for (const Sequence* sequence : running_) {
     if (sequence->phase == Phase::kWaiting) return Broken(sequence->id, " runs in a wrong phase");
     ++places[sequence->id];
-    reserved += sequence->blocks_needed;
-    prefilling += sequence->phase != Phase::kDecode;
+    owed += sequence->owed;
+    prefilling += sequence->phase == Phase::kTrunk || sequence->phase == Phase::kSkipping;
   }
-  int64_t idle_reserved = 0;
+  int64_t idle_owed = 0;
   for (const Sequence* sequence : idle_) {
     ++places[sequence->id];
     if (!sequence->idle) return Broken(sequence->id, " is no idle sequence");
     if (sequence->phase == Phase::kWaiting) continue;
     if (sequence != idle_.front()) return Broken(sequence->id, " has overtaken an idle sequence");
-    idle_reserved = sequence->blocks_needed;
+    idle_owed = sequence->owed;
   }
   // As many places as sequences, so none is in two or in none.
   if (places.size() != sequences_.size()) return Broken("a sequence is queued twice");
-  if (reserved != reserved_ || idle_reserved != idle_reserved_ ||
-      reserved + idle_reserved > pool_.total()) {
-    return Broken(reserved, " + ", idle_reserved, " blocks reserved, counted ", reserved_, " + ",
-                  idle_reserved_, " of ", pool_.total());
+  if (owed != owed_ || idle_owed != idle_owed_ || Spare() < 0) {
+    return Broken(owed, " + ", idle_owed, " blocks promised, counted ", owed_, " + ", idle_owed_,
+                  ", ", Spare(), " to spare");
   }
   if (prefilling != prefilling_) {
     return Broken(prefilling, " sequences prefill, counted ", prefilling_);

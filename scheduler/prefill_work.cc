@@ -1,51 +1,141 @@
-// Prefill work against a budget. The cost of a chunk grows with its end, so the largest that fits
-// is found by bisection over the ends allowed.
+// Prefill work against a time. What a piece takes grows with its end, so the largest that fits is
+// found by bisection over the ends allowed.
 #include "scheduler/prefill_work.h"
 
 #include <algorithm>
 
 namespace skipserve {
+namespace {
 
-double TrunkFlops(const SequenceShape& shape, int64_t begin, int64_t end) {
+// Query i sees i + 1 keys: begin + 1, begin + 2, ..., end.
+double Pairs(int64_t begin, int64_t end) {
   const double tokens = static_cast<double>(end - begin);
-  // Query i sees i + 1 keys: begin + 1, begin + 2, ..., end.
-  const double pairs = tokens * (static_cast<double>(begin) + (tokens + 1) / 2);
-  return tokens * shape.trunk_flops_per_token + pairs * shape.trunk_flops_per_pair;
+  return tokens * (static_cast<double>(begin) + (tokens + 1) / 2);
 }
 
-PrefillPiece NextChunk(const SequenceShape& shape, int64_t begin, int64_t min_tokens,
-                       int64_t max_tokens, double flops) {
-  // Ends are numbered 0, 1, ...: the k-th is k minimal chunks after the first, or the prompt's end.
-  const int64_t rest = shape.prompt_tokens - begin;
-  const int64_t first = min_tokens - begin % min_tokens;
-  const int64_t longest = std::min(rest, max_tokens);
-  auto end_of = [&](int64_t k) { return begin + std::min(rest, first + k * min_tokens); };
-  int64_t low = 0;
-  int64_t high = 0;
-  if (longest > first) {
-    high = (longest - first) / min_tokens;
-    // The prompt's last tokens need not fill a minimal chunk.
-    if (longest == rest && (longest - first) % min_tokens != 0) ++high;
-  }
+// The largest i in [0, count) that fits, where i = 0 always does and what fits ends somewhere.
+template <class Fits>
+int64_t Largest(int64_t count, const Fits& fits) {
+  int64_t low = 0, high = count - 1;
   while (low < high) {
     const int64_t middle = high - (high - low) / 2;
-    if (TrunkFlops(shape, begin, end_of(middle)) <= flops) {
+    if (fits(middle)) {
       low = middle;
     } else {
       high = middle - 1;
     }
   }
-  return {end_of(low), TrunkFlops(shape, begin, end_of(low))};
+  return low;
 }
 
-PrefillPiece NextSlice(const SequenceShape& shape, int32_t layer_begin, double flops) {
-  const std::vector<double>& costs = shape.skip_layer_flops;
-  PrefillPiece piece{layer_begin + 1, costs[layer_begin - shape.trunk_layers]};
-  while (piece.end < shape.layers()) {
-    const double more = piece.flops + costs[piece.end - shape.trunk_layers];
-    if (!(more <= flops)) break;
-    piece = {piece.end + 1, more};
+// Rows [begin, end) of one layer: the first half attends, the second feeds forward.
+Work LayerWork(const SkipLayer& layer, int64_t begin, int64_t end) {
+  Work work;
+  work[WorkKind::kLayer] = 1;
+  const int64_t half = layer.rows;
+  if (begin == 0) {
+    work[WorkKind::kMatMul] += layer.key_flops;
+    work[WorkKind::kProbe] += layer.probe_flops;
   }
+  if (begin < half) {
+    const int64_t stop = std::min(end, half);
+    work[WorkKind::kMatMul] += static_cast<double>(stop - begin) * layer.attention_flops_per_row;
+    work[WorkKind::kAttention] += Pairs(begin, stop) * layer.attention_flops_per_pair;
+  }
+  if (end > half) {
+    const int64_t start = std::max(begin, half);
+    if (start == half) work[WorkKind::kProbe] += layer.ffn_probe_flops;
+    work[WorkKind::kMatMul] += static_cast<double>(end - start) * layer.ffn_flops_per_row;
+  }
+  return work;
+}
+
+// The ends allowed in one layer after row `begin`, in order; the last is the layer's own.
+class Stops {
+ public:
+  Stops(int64_t half, int64_t begin, int64_t step)
+      : half_(half),
+        step_(step),
+        first_(begin < half ? begin / step + 1 : (begin - half) / step + 1),
+        attending_(begin < half ? Steps(half) - first_ + 1 : 0),
+        count_(begin < half ? attending_ + Steps(half) : std::max<int64_t>(1, Steps(half) - first_ + 1)) {}
+  int64_t count() const { return count_; }
+  int64_t at(int64_t i) const {
+    if (i < attending_) return std::min(half_, (first_ + i) * step_);
+    const int64_t fed = attending_ > 0 ? i - attending_ + 1 : first_ + i;
+    return half_ + std::min(half_, fed * step_);
+  }
+
+ private:
+  int64_t Steps(int64_t rows) const { return (rows + step_ - 1) / step_; }
+
+  const int64_t half_, step_, first_, attending_, count_;
+};
+
+}  // namespace
+
+Work TrunkWork(const SequenceShape& shape, int64_t begin, int64_t end) {
+  Work work;
+  work[WorkKind::kMatMul] = static_cast<double>(end - begin) * shape.trunk_flops_per_token;
+  work[WorkKind::kAttention] = Pairs(begin, end) * shape.trunk_flops_per_pair;
+  work[WorkKind::kLayer] = shape.trunk_layers;
+  return work;
+}
+
+Work SkipWork(const SequenceShape& shape, SkipPoint begin, SkipPoint end) {
+  Work work;
+  while (begin.layer < end.layer || (begin.layer == end.layer && begin.row < end.row)) {
+    const SkipLayer& layer = shape.skip_layers[begin.layer - shape.trunk_layers];
+    const bool whole = begin.layer < end.layer;
+    work += LayerWork(layer, begin.row, whole ? 2 * layer.rows : end.row);
+    begin = whole ? SkipPoint{begin.layer + 1, 0} : end;
+  }
+  return work;
+}
+
+TrunkPiece NextChunk(const SequenceShape& shape, int64_t begin, int64_t min_tokens,
+                     int64_t max_tokens, double seconds, const CostModel& cost) {
+  // Ends are numbered 0, 1, ...: the k-th is k minimal chunks after the first, or the prompt's end.
+  const int64_t rest = shape.prompt_tokens - begin;
+  const int64_t first = min_tokens - begin % min_tokens;
+  const int64_t longest = std::min(rest, max_tokens);
+  const auto end_of = [&](int64_t k) { return begin + std::min(rest, first + k * min_tokens); };
+  int64_t count = 1;
+  if (longest > first) {
+    count += (longest - first) / min_tokens;
+    // The prompt's last tokens need not fill a minimal chunk.
+    if (longest == rest && (longest - first) % min_tokens != 0) ++count;
+  }
+  const int64_t end = end_of(Largest(count, [&](int64_t k) {
+    return cost.Seconds(TrunkWork(shape, begin, end_of(k))) <= seconds;
+  }));
+  const Work work = TrunkWork(shape, begin, end);
+  return {end, work, cost.Seconds(work)};
+}
+
+SkipPiece NextSlice(const SequenceShape& shape, SkipPoint begin, int64_t min_rows, double seconds,
+                    const CostModel& cost) {
+  SkipPiece piece{begin, {}, 0};
+  while (piece.end.layer < shape.layers()) {
+    const SkipLayer& layer = shape.skip_layers[piece.end.layer - shape.trunk_layers];
+    const int64_t row = piece.end.row;
+    const Stops stops(layer.rows, row, min_rows);
+    const auto until = [&](int64_t stop) {
+      Work work = piece.work;
+      work += LayerWork(layer, row, stop);
+      return work;
+    };
+    const bool first = piece.end == begin;
+    const auto fits = [&](int64_t i) { return cost.Seconds(until(stops.at(i))) <= seconds; };
+    if (!first && !fits(0)) break;
+    const int64_t stop = stops.at(fits(stops.count() - 1) ? stops.count() - 1
+                                                          : Largest(stops.count(), fits));
+    piece.work = until(stop);
+    const bool whole = stop == 2 * layer.rows;
+    piece.end = whole ? SkipPoint{piece.end.layer + 1, 0} : SkipPoint{piece.end.layer, stop};
+    if (!whole) break;
+  }
+  piece.seconds = cost.Seconds(piece.work);
   return piece;
 }
 

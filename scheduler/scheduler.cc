@@ -1,5 +1,5 @@
-// Admission, planning and committing. Blocks are promised as a count at admission and taken from
-// the pool only by the plan that writes to them. Not thread-safe.
+// Who is there, and what has run. Admission is in admission.cc, planning in planning.cc, the prefix
+// cache's part in sharing.cc. Not thread-safe.
 #include "scheduler/scheduler.h"
 
 #include <algorithm>
@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "scheduler/prefill_work.h"
 #include "scheduler/shape.h"
 
 namespace skipserve {
@@ -27,8 +26,10 @@ absl::Status Scheduler::CheckOptions(const Options& options) {
       {"max_idle", options.max_idle >= 0},
       {"min_chunk_tokens", options.min_chunk_tokens >= 1},
       {"chunk_tokens", options.chunk_tokens >= options.min_chunk_tokens},
-      {"busy_step_flops", options.busy_step_flops >= 0},  // false for NaN
-      {"idle_step_flops", options.idle_step_flops >= 0},
+      {"min_slice_rows", options.min_slice_rows >= 1},
+      {"busy_step_seconds", options.busy_step_seconds >= 0},  // false for NaN
+      {"idle_step_seconds", options.idle_step_seconds >= 0},
+      {"state_blocks", options.state_blocks >= 0},
   };
   for (const auto& check : checks) {
     if (!check.ok) {
@@ -42,10 +43,17 @@ absl::Status Scheduler::CheckOptions(const Options& options) {
 Scheduler::Scheduler(Options options)
     : options_(options),
       options_status_(CheckOptions(options)),
-      pool_(options_status_.ok() ? options.num_blocks : 0) {}
+      pool_(options_status_.ok() ? options.num_blocks : 0),
+      cost_(options.cost) {}
+
+int64_t Scheduler::StateBlocks(const SequenceShape& shape) const {
+  return shape.trunk_layers < options_.layers ? options_.state_blocks : 0;
+}
 
 int64_t Scheduler::BlocksNeeded(const SequenceShape& shape) const {
-  return BlocksFor(shape, options_.block_tokens);
+  const int64_t kv = BlocksFor(shape, options_.block_tokens);
+  if (!shape.prefix_only) return kv;
+  return kv + StateBlocks(shape) * static_cast<int64_t>(shape.prefix_keys.size());
 }
 
 absl::Status Scheduler::CheckNew(SequenceId id, const SequenceShape& shape) const {
@@ -55,13 +63,25 @@ absl::Status Scheduler::CheckNew(SequenceId id, const SequenceShape& shape) cons
     return absl::AlreadyExistsError(absl::StrCat("sequence ", id, " is already there"));
   }
   const int64_t needed = BlocksNeeded(shape);
-  if (needed > pool_.total()) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat(kNeverFits, "a prompt of ", shape.prompt_tokens, " tokens and up to ",
-                     shape.max_new_tokens, " new ones need ", needed, " KV blocks of ",
-                     options_.block_tokens, " tokens; there are ", pool_.total()));
+  int64_t pinned = prefixes_.pinned_blocks();
+  for (const PrefixNode* node : Match(shape)) {
+    if (node->pins > 0) pinned -= static_cast<int64_t>(node->kv.size());
+  }
+  if (needed > pool_.total() - pinned) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        kNeverFits, "a prompt of ", shape.prompt_tokens, " tokens and up to ",
+        shape.max_new_tokens, " new ones need ", needed, " KV blocks of ", options_.block_tokens,
+        " tokens; there are ", pool_.total(),
+        pinned > 0 ? absl::StrCat(", of which pinned prefixes hold ", pinned) : ""));
   }
   return absl::OkStatus();
+}
+
+// What of the prompt need not be computed. A dense prompt's last token must be, for its logits.
+std::vector<PrefixNode*> Scheduler::Match(const SequenceShape& shape) const {
+  const bool dense = shape.trunk_layers == options_.layers && !shape.prefix_only;
+  return prefixes_.Match(shape.prefix_keys,
+                         (shape.prompt_tokens - (dense ? 1 : 0)) / options_.block_tokens);
 }
 
 Sequence& Scheduler::Record(SequenceId id, SequenceShape shape) {
@@ -97,140 +117,19 @@ absl::Status Scheduler::AddIdle(SequenceId id, SequenceShape shape) {
 }
 
 bool Scheduler::Remove(SequenceId id) {
-  auto found = sequences_.find(id);
+  const auto found = sequences_.find(id);
   if (found == sequences_.end()) return false;
   Sequence& sequence = found->second;
+  GiveBlocks(sequence);
   if (sequence.idle) {
-    idle_.erase(std::find(idle_.begin(), idle_.end(), &sequence));
-    for (BlockTable& table : sequence.tables) pool_.Give(table);
-    if (sequence.phase != Phase::kWaiting) idle_reserved_ = 0;
+    std::erase(idle_, &sequence);
   } else if (sequence.phase == Phase::kWaiting) {
-    waiting_.erase(std::find(waiting_.begin(), waiting_.end(), &sequence));
+    std::erase(waiting_, &sequence);
   } else {
-    running_.erase(std::find(running_.begin(), running_.end(), &sequence));
-    if (sequence.phase != Phase::kDecode) --prefilling_;
-    for (BlockTable& table : sequence.tables) pool_.Give(table);
-    reserved_ -= sequence.blocks_needed;
+    std::erase(running_, &sequence);
+    if (sequence.phase == Phase::kTrunk || sequence.phase == Phase::kSkipping) --prefilling_;
   }
   sequences_.erase(found);
-  return true;
-}
-
-StepPlan Scheduler::Plan(absl::Time now) {
-  StepPlan plan;
-  Admit(now, plan);
-  for (Sequence* sequence : running_) sequence->planned = false;
-  if (!idle_.empty()) idle_.front()->planned = false;
-  if (!running_.empty()) {
-    PlanDecodes(running_, plan);
-    PlanPrefills(running_,
-                 plan.decodes.empty() ? options_.idle_step_flops : options_.busy_step_flops, plan);
-  } else if (!idle_.empty()) {
-    // Nobody waits either: alone, any sequence that Add took would have been admitted.
-    Sequence& first = *idle_.front();
-    if (first.phase == Phase::kWaiting) {
-      idle_reserved_ = first.blocks_needed;
-      Start(first, now);
-    }
-    PlanDecodes({&first}, plan);
-    PlanPrefills({&first}, options_.busy_step_flops, plan);
-  }
-  return plan;
-}
-
-void Scheduler::Admit(absl::Time now, StepPlan& plan) {
-  while (!waiting_.empty()) {
-    Sequence& head = *waiting_.front();
-    // Whoever is behind the head waits too, even if small: else a large request might never start.
-    if (running_.size() >= static_cast<size_t>(options_.max_running) ||
-        prefilling_ >= options_.max_prefilling || head.blocks_needed > pool_.total() - reserved_) {
-      return;
-    }
-    waiting_.pop_front();
-    running_.push_back(&head);
-    ++prefilling_;
-    reserved_ += head.blocks_needed;
-    if (reserved_ + idle_reserved_ > pool_.total()) DropIdle(plan);
-    Start(head, now);
-  }
-}
-
-void Scheduler::Start(Sequence& sequence, absl::Time now) {
-  sequence.phase = Phase::kTrunk;
-  sequence.admitted_at = now;
-  sequence.tables.resize(options_.layers);
-  for (int32_t l = 0; l < options_.layers; ++l) {
-    sequence.tables[l].blocks.reserve(BlocksFor(KvLimit(sequence.shape, l), options_.block_tokens));
-  }
-}
-
-// The one that runs; those behind it hold nothing.
-void Scheduler::DropIdle(StepPlan& plan) {
-  const SequenceId id = idle_.front()->id;
-  plan.dropped.push_back(id);
-  Remove(id);
-}
-
-void Scheduler::PlanDecodes(const std::vector<Sequence*>& sequences, StepPlan& plan) {
-  plan.decodes.reserve(sequences.size());
-  for (Sequence* sequence : sequences) {
-    if (sequence->phase != Phase::kDecode) continue;
-    bool covered = true;
-    for (int32_t l = 0; l < options_.layers && covered; ++l) {
-      covered = Cover(*sequence, l, sequence->kv_tokens(l) + 1);
-    }
-    if (!covered) continue;
-    plan.decodes.push_back({sequence->id});
-    sequence->planned = true;
-  }
-}
-
-void Scheduler::PlanPrefills(const std::vector<Sequence*>& sequences, double left, StepPlan& plan) {
-  for (Sequence* sequence : sequences) {
-    const SequenceShape& shape = sequence->shape;
-    const bool first = plan.trunks.empty() && plan.skips.empty();
-    if (sequence->phase == Phase::kTrunk) {
-      const int64_t begin = sequence->trunk_tokens;
-      const PrefillPiece chunk =
-          NextChunk(shape, begin, options_.min_chunk_tokens, options_.chunk_tokens, left);
-      if (!first && chunk.flops > left) continue;
-      if (!Cover(*sequence, 0, shape.trunk_layers, chunk.end)) continue;
-      plan.trunks.push_back({sequence->id, begin, chunk.end});
-      sequence->planned = true;
-      left -= chunk.flops;
-    } else if (sequence->phase == Phase::kSkipping) {
-      const int32_t begin = sequence->layers_done;
-      const PrefillPiece slice = NextSlice(shape, begin, left);
-      if (!first && slice.flops > left) continue;
-      const int32_t end = static_cast<int32_t>(slice.end);
-      bool covered = true;
-      for (int32_t l = begin; l < end && covered; ++l) {
-        covered = Cover(*sequence, l, shape.kv_prompt_tokens[l]);
-      }
-      if (!covered) continue;
-      plan.skips.push_back({sequence->id, begin, end});
-      sequence->planned = true;
-      left -= slice.flops;
-    }
-  }
-}
-
-bool Scheduler::Cover(Sequence& sequence, int32_t layer, int64_t tokens) {
-  BlockTable& table = sequence.tables[layer];
-  const int64_t have = static_cast<int64_t>(table.blocks.size());
-  const int64_t missing = BlocksFor(tokens, options_.block_tokens) - have;
-  // Within the limit the pool cannot run out: what was reserved is in it.
-  if (tokens > KvLimit(sequence.shape, layer) || (missing > 0 && !pool_.Take(missing, table))) {
-    sequence.over_limit = true;
-    return false;
-  }
-  return true;
-}
-
-bool Scheduler::Cover(Sequence& sequence, int32_t layer_begin, int32_t layer_end, int64_t tokens) {
-  for (int32_t l = layer_begin; l < layer_end; ++l) {
-    if (!Cover(sequence, l, tokens)) return false;
-  }
   return true;
 }
 
@@ -242,20 +141,19 @@ void Scheduler::Commit(const StepPlan& plan) {
     Sequence* sequence = TakePlanned(item.id, Phase::kTrunk);
     if (sequence == nullptr) continue;
     sequence->trunk_tokens = item.token_end;
-    if (item.token_end < sequence->shape.prompt_tokens) continue;
-    if (sequence->shape.trunk_layers < options_.layers) {
-      sequence->phase = Phase::kSkipping;
-      sequence->layers_done = sequence->shape.trunk_layers;
-    } else {
-      EndPrefill(*sequence);
-    }
+    Publish(*sequence);
+    if (item.token_end == sequence->shape.prompt_tokens) EndTrunk(*sequence);
   }
   for (const SkipItem& item : plan.skips) {
     Sequence* sequence = TakePlanned(item.id, Phase::kSkipping);
     if (sequence == nullptr) continue;
-    sequence->layers_done = item.layer_end;
-    if (item.layer_end == options_.layers) EndPrefill(*sequence);
+    sequence->skip = item.end;
+    if (item.end.layer == options_.layers) EndPrefill(*sequence, Phase::kDecode);
   }
+}
+
+void Scheduler::Observe(const Work& work, absl::Duration duration) {
+  cost_.Observe(work, absl::ToDoubleSeconds(duration));
 }
 
 Sequence* Scheduler::TakePlanned(SequenceId id, Phase phase) {
@@ -267,8 +165,19 @@ Sequence* Scheduler::TakePlanned(SequenceId id, Phase phase) {
   return &sequence;
 }
 
-void Scheduler::EndPrefill(Sequence& sequence) {
-  sequence.phase = Phase::kDecode;
+void Scheduler::EndTrunk(Sequence& sequence) {
+  if (sequence.shape.prefix_only) {
+    EndPrefill(sequence, Phase::kDone);
+  } else if (sequence.shape.trunk_layers < options_.layers) {
+    sequence.phase = Phase::kSkipping;
+    sequence.skip = {sequence.shape.trunk_layers, 0};
+  } else {
+    EndPrefill(sequence, Phase::kDecode);
+  }
+}
+
+void Scheduler::EndPrefill(Sequence& sequence, Phase phase) {
+  sequence.phase = phase;
   if (!sequence.idle) --prefilling_;
 }
 
@@ -284,6 +193,19 @@ int64_t Scheduler::kv_tokens(SequenceId id, int32_t layer) const {
 
 absl::Time Scheduler::admitted_at(SequenceId id) const { return sequences_.at(id).admitted_at; }
 
+Scheduler::Cached Scheduler::cached(SequenceId id) const {
+  const Sequence& sequence = sequences_.at(id);
+  Cached cached;
+  cached.tokens = sequence.cached_blocks * options_.block_tokens;
+  for (int64_t i = 0; i < sequence.cached_blocks; ++i) {
+    const std::vector<BlockId>& states = sequence.prefix[i]->states;
+    cached.states.insert(cached.states.end(), states.begin(), states.end());
+  }
+  return cached;
+}
+
+double Scheduler::RemainingSeconds(SequenceId id) const { return Remaining(sequences_.at(id)); }
+
 Scheduler::Load Scheduler::load() const {
   Load load;
   load.waiting = static_cast<int64_t>(waiting_.size());
@@ -291,7 +213,10 @@ Scheduler::Load Scheduler::load() const {
   load.decoding = static_cast<int64_t>(running_.size()) - prefilling_;
   load.blocks_total = pool_.total();
   load.blocks_used = pool_.used();
-  load.blocks_reserved = reserved_ + idle_reserved_;
+  load.blocks_cached = prefixes_.evictable_blocks();
+  load.blocks_reserved = load.blocks_used - load.blocks_cached + owed_ + idle_owed_;
+  load.prefix_tokens = static_cast<int64_t>(prefixes_.nodes().size()) * options_.block_tokens;
+  load.prefix_evictions = prefixes_.evictions();
   return load;
 }
 

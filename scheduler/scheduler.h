@@ -2,10 +2,19 @@
 // tensors, no threads, the clock is passed in; the same calls give the same plans. Not thread-safe:
 // the step loop owns it.
 //
-// A sequence waits (FCFS), is admitted when its whole KV need fits, goes through the trunk in
-// chunks, then through its skipping layers in slices, then decodes one token a step until it is
-// removed. Its first token comes from the prefill's logits; each decode step writes the token
-// before to every layer's cache, so the last of max_new_tokens is never written.
+// A sequence waits, is admitted when its whole KV need fits, goes through the trunk in chunks, then
+// through its skipping layers in slices, then decodes one token a step until it is removed. Its
+// first token comes from the prefill's logits; each decode step writes the token before to every
+// layer's cache, so the last of max_new_tokens is never written.
+//
+// What a step may take is a time: a cost model that learns from the steps that ran says how much
+// prefill fits beside the decodes. Shortest remaining prefill first, where waiting makes a prefill
+// shorter by the time waited: a short prompt does not stand behind a long one, and nobody stands
+// behind newcomers for longer than their own prefill takes.
+//
+// Trunks are shared: the full blocks of a prompt whose keys are in the prefix cache are not computed
+// again, and those it computes itself are left there for others. A sequence only reads what it
+// shares. Cached blocks that nobody reads are free memory to everybody else.
 //
 // Beside these ordinary sequences there may be a few of idle priority, for work that nobody waits
 // for. They go through the same phases, one after the other, in steps of their own that are planned
@@ -20,9 +29,12 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "scheduler/block_pool.h"
+#include "scheduler/cost_model.h"
+#include "scheduler/prefix_cache.h"
 #include "scheduler/sequence.h"
 #include "scheduler/types.h"
 
@@ -39,9 +51,13 @@ class Scheduler {
     int32_t max_queue = 256;        // waiting sequences
     int32_t max_idle = 2;           // sequences of idle priority, the one that runs included
     int64_t min_chunk_tokens = 32;  // trunk chunks end at multiples of it, or with the prompt
+    int64_t min_slice_rows = 64;    // likewise slices of skipping layers
     int64_t chunk_tokens = 512;     // largest trunk chunk
-    double busy_step_flops = 4e9;   // prefill work of one step while others decode, or if idle
-    double idle_step_flops = 1e11;  // prefill work of one step while nobody does
+    double busy_step_seconds = 0.09;  // a step while others decode, or of an idle sequence
+    double idle_step_seconds = 0.2;   // a step while nobody does
+    bool shortest_first = true;       // false: first come, first served
+    int32_t state_blocks = 0;         // blocks that keep one block's hidden states behind a trunk
+    Work cost;                        // what the cost model starts from, seconds per unit
   };
 
   using Phase = SequencePhase;
@@ -53,7 +69,16 @@ class Scheduler {
     int64_t decoding = 0;
     int64_t blocks_total = 0;
     int64_t blocks_used = 0;
-    int64_t blocks_reserved = 0;  // promised to admitted sequences, used ones included
+    int64_t blocks_reserved = 0;  // used by sequences, promised to them, or pinned
+    int64_t blocks_cached = 0;    // used by prefixes that nobody reads: free to whoever needs them
+    int64_t prefix_tokens = 0;    // tokens in the prefix cache, in all
+    int64_t prefix_evictions = 0;  // blocks of tokens that left it, since the start
+  };
+
+  // What a sequence found in the prefix cache when it was admitted.
+  struct Cached {
+    int64_t tokens = 0;
+    std::vector<BlockId> states;  // of these tokens' blocks, state_blocks each; none if dense
   };
 
   // The two reasons for RESOURCE_EXHAUSTED, as prefixes of the status's message. A full queue
@@ -85,9 +110,9 @@ class Scheduler {
   bool Remove(SequenceId id);
 
   // The next step: admits what fits, then plans work and gives every sequence in it the blocks it
-  // will write to. Every decoding sequence is in every plan. Prefill work is at most the step's
-  // FLOPs, but always at least one piece (the smallest: min_chunk_tokens or one layer), so nothing
-  // starves. Oldest admitted prefill first.
+  // will write to. Every decoding sequence is in every plan. Prefill work takes at most what is
+  // left of the step's time, but there is always at least one piece (the smallest: min_chunk_tokens
+  // or min_slice_rows), so nothing starves.
   //
   // A step that failed is not committed: the blocks it was given stay with their sequences, and the
   // next plan covers the same work with them.
@@ -103,7 +128,17 @@ class Scheduler {
   // since are ignored, and so is an item that was committed before.
   void Commit(const StepPlan& plan);
 
-  // Of the four below, the id must be known.
+  // A step of this work took so long.
+  void Observe(const Work& work, absl::Duration duration);
+
+  // Of the prompt's keys, how many blocks in a row the prefix cache has from the first on.
+  int64_t CachedBlocks(const std::vector<PrefixKey>& keys) const;
+  // Keeps what the cache has of these keys until Unpin with the same keys and the number of blocks
+  // that Pin gave. RESOURCE_EXHAUSTED where a sequence that is there could then never run.
+  absl::StatusOr<int64_t> Pin(const std::vector<PrefixKey>& keys);
+  void Unpin(const std::vector<PrefixKey>& keys, int64_t blocks);
+
+  // Of the six below, the id must be known.
   Phase phase(SequenceId id) const;
   // One table per layer; none while waiting. Valid until the next call that is not const.
   const std::vector<BlockTable>& tables(SequenceId id) const;
@@ -111,6 +146,9 @@ class Scheduler {
   int64_t kv_tokens(SequenceId id, int32_t layer) const;
   // InfiniteFuture while waiting.
   absl::Time admitted_at(SequenceId id) const;
+  Cached cached(SequenceId id) const;
+  // Of its prefill, by the cost model, if it had the machine to itself.
+  double RemainingSeconds(SequenceId id) const;
 
   Load load() const;
   bool idle() const;  // no sequence of any priority
@@ -122,31 +160,55 @@ class Scheduler {
  private:
   absl::Status CheckNew(SequenceId id, const SequenceShape& shape) const;
   Sequence& Record(SequenceId id, SequenceShape shape);
+  std::vector<PrefixNode*> Match(const SequenceShape& shape) const;
+  double Remaining(const Sequence& sequence) const;
+  bool Before(const Sequence& a, const Sequence& b, absl::Time now) const;
+
   void Admit(absl::Time now, StepPlan& plan);
-  void Start(Sequence& sequence, absl::Time now);
+  void Start(Sequence& sequence, const std::vector<PrefixNode*>& prefix, absl::Time now);
+  void StartIdle(absl::Time now);
   void DropIdle(StepPlan& plan);
+
   void PlanDecodes(const std::vector<Sequence*>& sequences, StepPlan& plan);
   void PlanPrefills(const std::vector<Sequence*>& sequences, double left, StepPlan& plan);
+  bool PlanTrunk(Sequence& sequence, double left, StepPlan& plan);
+  bool PlanSlice(Sequence& sequence, double left, StepPlan& plan);
+
+  // Blocks that nobody holds or is promised.
+  int64_t Spare() const;
+  // Takes blocks from the pool, where need be from prefixes that nobody reads.
+  bool Take(int64_t count, std::vector<BlockId>& blocks);
   // Takes what layer `layer` lacks to hold `tokens` tokens. False, and nothing taken, beyond the
   // reservation.
   bool Cover(Sequence& sequence, int32_t layer, int64_t tokens);
-  bool Cover(Sequence& sequence, int32_t layer_begin, int32_t layer_end, int64_t tokens);
+  // Takes the blocks for the states of all full blocks before token `end`, as far as there is room.
+  void CoverStates(Sequence& sequence, int64_t end);
+  int64_t StateBlocks(const SequenceShape& shape) const;
+  // Leaves the full blocks that have passed the trunk in the prefix cache.
+  void Publish(Sequence& sequence);
+  void GiveBlocks(Sequence& sequence);
+  int64_t& Owed(const Sequence& sequence) { return sequence.idle ? idle_owed_ : owed_; }
+
   // The sequence if it is in the latest plan and not yet committed; takes it out of the plan.
   Sequence* TakePlanned(SequenceId id, Phase phase);
-  void EndPrefill(Sequence& sequence);
+  void EndTrunk(Sequence& sequence);
+  void EndPrefill(Sequence& sequence, Phase phase);
 
   absl::Status CheckBlocks() const;
+  absl::Status CheckPrefixes() const;
   absl::Status CheckSequence(const Sequence& sequence) const;
   absl::Status CheckQueues() const;
 
   const Options options_;
   const absl::Status options_status_;
   BlockPool pool_;
-  int64_t reserved_ = 0;       // for ordinary sequences; with the idle one's never beyond the pool
-  int64_t idle_reserved_ = 0;  // for the idle sequence that runs
+  PrefixCache prefixes_;
+  CostModel cost_;
+  int64_t owed_ = 0;       // what ordinary sequences may still take
+  int64_t idle_owed_ = 0;  // the idle sequence that runs
   int32_t prefilling_ = 0;
   std::unordered_map<SequenceId, Sequence> sequences_;  // its addresses stay while it grows
-  std::deque<Sequence*> waiting_;                       // oldest first
+  std::vector<Sequence*> waiting_;                      // in order of arrival
   std::vector<Sequence*> running_;                      // in order of admission
   std::deque<Sequence*> idle_;                          // oldest first; only the first may run
 };

@@ -2,29 +2,39 @@
 // Not thread-safe.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
 #include "absl/time/time.h"
+#include "scheduler/prefix_cache.h"
 #include "scheduler/types.h"
 
 namespace skipserve {
 
-enum class SequencePhase { kWaiting, kTrunk, kSkipping, kDecode };
+// kDone: a prefix-only sequence that has read its trunk, and waits to be removed.
+enum class SequencePhase { kWaiting, kTrunk, kSkipping, kDecode, kDone };
 
 struct Sequence {
   SequenceId id = 0;
   SequenceShape shape;
-  int64_t blocks_needed = 0;
+  int64_t blocks_needed = 0;  // at most, shared ones included
+  int64_t owed = 0;           // of these, blocks that it may still take; 0 while waiting
+  absl::Time seen_at = absl::InfiniteFuture();  // by the first plan since it came
   absl::Time admitted_at = absl::InfiniteFuture();
   bool idle = false;  // of idle priority
 
   SequencePhase phase = SequencePhase::kWaiting;
   int64_t trunk_tokens = 0;  // prompt tokens that have passed the trunk
-  int32_t layers_done = 0;   // in kSkipping: layers whose prompt KV is complete
+  SkipPoint skip;            // in kSkipping: how far it is
   int64_t decoded = 0;       // tokens written by decode steps, the same in every layer
 
   std::vector<BlockTable> tables;  // by layer; empty until admitted
+  // The chain whose blocks its trunk tables begin with: found there, or left there by itself.
+  std::vector<PrefixNode*> prefix;
+  int64_t cached_blocks = 0;        // how many of `prefix` were found
+  std::vector<BlockId> states;      // for blocks after `prefix` whose tokens are planned
+  bool publishes = false;           // leaves what follows `prefix` in the cache
   bool planned = false;            // in the latest plan, which is not committed
   bool over_limit = false;         // a plan would have needed more than was reserved
 
@@ -35,7 +45,9 @@ struct Sequence {
       case SequencePhase::kTrunk:
         return layer < shape.trunk_layers ? trunk_tokens : 0;
       case SequencePhase::kSkipping:
-        return layer < layers_done ? shape.kv_prompt_tokens[layer] : 0;
+        if (layer < skip.layer) return shape.kv_prompt_tokens[layer];
+        return layer == skip.layer ? std::min(skip.row, shape.kv_prompt_tokens[layer]) : 0;
+      case SequencePhase::kDone:
       case SequencePhase::kDecode:
         return shape.kv_prompt_tokens[layer] + decoded;
     }

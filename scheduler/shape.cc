@@ -17,6 +17,12 @@ int64_t SaturatingAdd(int64_t a, int64_t b) {
 
 bool IsWork(double flops) { return std::isfinite(flops) && flops >= 0; }
 
+bool IsLayer(const SkipLayer& layer, int64_t rows) {
+  return layer.rows == rows && IsWork(layer.key_flops) && IsWork(layer.probe_flops) && IsWork(layer.ffn_probe_flops) &&
+         IsWork(layer.attention_flops_per_row) && IsWork(layer.attention_flops_per_pair) &&
+         IsWork(layer.ffn_flops_per_row);
+}
+
 }  // namespace
 
 absl::Status CheckShape(const SequenceShape& shape, int32_t layers) {
@@ -36,11 +42,10 @@ absl::Status CheckShape(const SequenceShape& shape, int32_t layers) {
     return absl::InvalidArgumentError(
         absl::StrCat("trunk_layers is ", shape.trunk_layers, ", the model has ", layers));
   }
-  const int32_t skipping = layers - shape.trunk_layers;
-  if (shape.skip_layer_flops.size() != static_cast<size_t>(skipping)) {
-    return absl::InvalidArgumentError(absl::StrCat("skip_layer_flops has ",
-                                                   shape.skip_layer_flops.size(), " layers, ",
-                                                   skipping, " of the layers skip"));
+  const int32_t skipping = shape.prefix_only ? 0 : layers - shape.trunk_layers;
+  if (shape.skip_layers.size() != static_cast<size_t>(skipping)) {
+    return absl::InvalidArgumentError(absl::StrCat("skip_layers has ", shape.skip_layers.size(),
+                                                   " layers, ", skipping, " of the layers skip"));
   }
   for (int32_t l = 0; l < layers; ++l) {
     const int64_t kv = shape.kv_prompt_tokens[l];
@@ -50,9 +55,10 @@ absl::Status CheckShape(const SequenceShape& shape, int32_t layers) {
           absl::StrCat("kv_prompt_tokens of layer ", l, trunk ? " (trunk)" : " (skipping)", " is ",
                        kv, ", the prompt has ", shape.prompt_tokens, " tokens"));
     }
-    if (!trunk && !IsWork(shape.skip_layer_flops[l - shape.trunk_layers])) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "skip_layer_flops of layer ", l, " is ", shape.skip_layer_flops[l - shape.trunk_layers]));
+    if (trunk) continue;
+    if (shape.prefix_only ? kv != 0 : !IsLayer(shape.skip_layers[l - shape.trunk_layers], kv)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("skip_layers says of layer ", l, " what is no work of ", kv, " rows"));
     }
   }
   if (!IsWork(shape.trunk_flops_per_token) || !IsWork(shape.trunk_flops_per_pair)) {
@@ -64,6 +70,7 @@ absl::Status CheckShape(const SequenceShape& shape, int32_t layers) {
 }
 
 int64_t KvLimit(const SequenceShape& shape, int32_t layer) {
+  if (shape.prefix_only) return shape.kv_prompt_tokens[layer];
   return SaturatingAdd(shape.kv_prompt_tokens[layer], shape.max_new_tokens - 1);
 }
 

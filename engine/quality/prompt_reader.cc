@@ -114,19 +114,15 @@ absl::Status PromptReader::Read(const SkipPolicy& policy, const SkipPlan& plan,
                                                       plan.trunk_layers));
   }
   Ops& ops = decoder_.ops();
-  SkipState state;
-  state.policy = policy;
-  state.plan = plan;
-  ASSIGN_OR_RETURN(state.hidden, ops.Allocate(prompt_tokens_ * c.width * sizeof(float)));
-  ASSIGN_OR_RETURN(state.candidates, CandidateSet::Create(prompt_tokens_, ops));
+  ASSIGN_OR_RETURN(SkipState state, skipping_->Begin(policy, plan));
   const TensorView hidden(state.hidden.f32(), prompt_tokens_, c.width);
   ops.GatherRows(TensorView(entering->second.f32(), prompt_tokens_, c.width),
                  {index_.i32(), prompt_tokens_}, hidden);
   if (rows) rows->assign(c.layers, LayerRows());
   const absl::Time begin = now_();
   for (int32_t layer = plan.trunk_layers; layer < c.layers; ++layer) {
-    RETURN_IF_ERROR(
-        skipping_->Run(layer, state, Blocks(layer, true), pool_, rows ? &(*rows)[layer] : nullptr));
+    RETURN_IF_ERROR(skipping_->Run(layer, 0, 2 * plan.layers[layer].active, state,
+                                   Blocks(layer, true), pool_, rows ? &(*rows)[layer] : nullptr));
   }
   decoder_.Logits(hidden.Rows(prompt_tokens_ - 1, 1), {},
                   TensorView(logits_.f32(), 1, c.vocab_size));

@@ -7,6 +7,7 @@
 #include "absl/status/statusor.h"
 #include "engine/model_config.h"
 #include "engine/request.h"
+#include "engine/skip/layer_work.h"
 #include "engine/skip/plan.h"
 #include "engine/skip/skip_settings.h"
 
@@ -35,6 +36,10 @@ class SkipLevels {
   // FLOPs of one layer of a resolved prefill.
   LayerFlops Flops(const ResolvedSkip& skip, int32_t layer) const {
     return PlanFlops(skip.plan, layer, skip.policy, config_, proxy_);
+  }
+
+  SkipLayer Work(const ResolvedSkip& skip, int32_t layer) const {
+    return LayerWork(skip.plan, layer, skip.policy, config_, proxy_);
   }
 
   const SkipSettings& settings() const { return settings_; }

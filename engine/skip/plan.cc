@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "engine/skip/layer_work.h"
+
 namespace skipserve {
 namespace {
 
@@ -62,27 +64,13 @@ SkipPlan MakePlan(const SkipPolicy& policy, const ModelConfig& config, int64_t p
 
 LayerFlops PlanFlops(const SkipPlan& plan, int32_t layer, const SkipPolicy& policy,
                      const ModelConfig& config, ProxyShape proxy) {
-  const LayerPlan& l = plan.layers[layer];
-  const double width = config.width, ffn = config.ffn_width;
-  const double q_cols = double(config.heads) * config.head_dim,
-               kv_cols = double(config.kv_heads) * config.head_dim;
-  const double t = l.candidates, m = l.active;
+  const SkipLayer work = LayerWork(plan, layer, policy, config, proxy);
+  const double m = static_cast<double>(work.rows);
   LayerFlops flops;
-  flops.attention = 2 * (l.probes ? t : m) * width * kv_cols  // K of what is scored or active
-                    + 2 * m * width * (q_cols + kv_cols)      // Q and V
-                    + 2 * m * width * q_cols                  // output projection
-                    + 4 * q_cols * m * (m + 1) / 2;           // causal scores and values
-  flops.ffn = 6 * m * width * ffn;
-  if (l.probes) {
-    const double window = std::min<double>(policy.window, t);
-    flops.probes = 2 * window * width * (q_cols + kv_cols) + 2 * window * t * q_cols;
-  }
-  if (!l.skips()) return flops;
-  if (policy.ffn_score == FfnScore::kExact) flops.probes += 6 * t * width * ffn;
-  if (policy.ffn_score == FfnScore::kProduct) {
-    flops.probes += t * (4.0 * width * proxy.rank + 4.0 * proxy.rank * proxy.d_low +
-                         2.0 * proxy.d_low * proxy.d_low);
-  }
+  flops.attention = work.key_flops + m * work.attention_flops_per_row +
+                    m * (m + 1) / 2 * work.attention_flops_per_pair;
+  flops.ffn = m * work.ffn_flops_per_row;
+  flops.probes = work.probe_flops + work.ffn_probe_flops;
   return flops;
 }
 

@@ -24,8 +24,6 @@ absl::StatusOr<std::unique_ptr<SkippingLayers>> SkippingLayers::Create(
   ASSIGN_OR_RETURN(layers->ffn_probe_, FfnProbe::Create(decoder, proxies));
   ASSIGN_OR_RETURN(layers->h_,
                    ops.Allocate(decoder.max_rows() * decoder.config().width * sizeof(float)));
-  ASSIGN_OR_RETURN(layers->piece_keys_,
-                   ops.Allocate(decoder.max_rows() * decoder.kv_cols() * sizeof(float)));
   return layers;
 }
 
@@ -34,45 +32,83 @@ absl::Status SkippingLayers::Reserve(int64_t candidates) {
   Ops& ops = decoder_.ops();
   reserved_ = 0;
   ASSIGN_OR_RETURN(keys_, ops.Allocate(candidates * decoder_.kv_cols() * sizeof(float)));
-  for (Buffer* b : {&new_score_, &ffn_score_, &rows_, &active_, &active_ffn_}) {
+  for (Buffer* b : {&new_score_, &ffn_score_, &rows_}) {
     ASSIGN_OR_RETURN(*b, ops.Allocate(candidates * sizeof(float)));
   }
   reserved_ = candidates;
   return absl::OkStatus();
 }
 
-absl::Status SkippingLayers::Run(int32_t layer, SkipState& state, IndexView blocks,
-                                 const KvPool& pool, LayerRows* rows) {
-  const SkipPolicy& policy = state.policy;
+absl::StatusOr<SkipState> SkippingLayers::Begin(SkipPolicy policy, SkipPlan plan) const {
+  Ops& ops = decoder_.ops();
+  const int64_t tokens = plan.prompt_tokens;
+  int64_t most = 0, most_keys = 0;
+  for (size_t l = plan.trunk_layers; l < plan.layers.size(); ++l) {
+    const LayerPlan& layer = plan.layers[l];
+    most = std::max(most, layer.active);
+    if (layer.probes) most_keys = std::max(most_keys, layer.active);
+  }
+  SkipState s;
+  ASSIGN_OR_RETURN(s.hidden, ops.Allocate(tokens * decoder_.config().width * sizeof(float)));
+  ASSIGN_OR_RETURN(s.candidates, CandidateSet::Create(tokens, ops));
+  ASSIGN_OR_RETURN(s.active_memory, ops.Allocate(most * sizeof(int32_t)));
+  ASSIGN_OR_RETURN(s.keys, ops.Allocate(most_keys * decoder_.kv_cols() * sizeof(float)));
+  if (policy.ffn_score != FfnScore::kAttention) {
+    ASSIGN_OR_RETURN(s.fed_memory, ops.Allocate(most * sizeof(int32_t)));
+  }
+  s.policy = std::move(policy);
+  s.plan = std::move(plan);
+  return s;
+}
+
+absl::Status SkippingLayers::Run(int32_t layer, int64_t row_begin, int64_t row_end,
+                                 SkipState& state, IndexView blocks, const KvPool& pool,
+                                 LayerRows* rows) {
   const LayerPlan& plan = state.plan.layers[layer];
+  const int64_t half = plan.active;
   const TensorView x(state.hidden.f32(), state.plan.prompt_tokens, decoder_.config().width);
-  const IndexView candidates = state.candidates.positions();
-  RETURN_IF_ERROR(Reserve(candidates.size));
+  RETURN_IF_ERROR(Reserve(state.candidates.positions().size));
 
-  if (plan.probes) Probe(layer, state, x, candidates);
-  if (!plan.skips() && !plan.probes) {
-    AttendActive(layer, x, candidates, /*gather_keys=*/false, blocks, pool);
-    FeedActive(layer, x, candidates);
-    if (rows) rows->attention = rows->ffn = ToHost(candidates, decoder_.ops());
-    return absl::OkStatus();
+  if (row_begin == 0) ChooseActive(layer, state, x);
+  if (row_begin < half) {
+    Attend(layer, state, x, row_begin, std::min(row_end, half), blocks, pool);
   }
-
-  // A layer that only probes goes the same way, so that its keys are not projected twice.
-  const float* const s = state.candidates.scores();
-  const IndexView active = Select(s, candidates, plan.active, policy, active_.i32());
-  AttendActive(layer, x, active, /*gather_keys=*/plan.probes, blocks, pool);
-
-  IndexView active_ffn = active;
-  if (plan.skips() && policy.ffn_score != FfnScore::kAttention) {
-    ffn_probe_->Score(layer, x, candidates, policy.ffn_score, s, ffn_score_.f32());
-    active_ffn = Select(ffn_score_.f32(), candidates, plan.active, policy, active_ffn_.i32());
-  }
-  FeedActive(layer, x, active_ffn);
-  if (rows) *rows = {ToHost(active, decoder_.ops()), ToHost(active_ffn, decoder_.ops())};
-  if (plan.keep < candidates.size) {
-    state.candidates.Cut(plan.keep, policy, rows_.i32(), decoder_.ops());
+  if (row_end <= half) return absl::OkStatus();
+  if (row_begin <= half) ChooseFed(layer, state, x);
+  Feed(layer, state, x, std::max(row_begin, half) - half, row_end - half);
+  if (row_end < 2 * half) return absl::OkStatus();
+  if (rows) *rows = {ToHost(state.active, decoder_.ops()), ToHost(state.fed, decoder_.ops())};
+  if (plan.keep < plan.candidates) {
+    state.candidates.Cut(plan.keep, state.policy, rows_.i32(), decoder_.ops());
   }
   return absl::OkStatus();
+}
+
+// A layer that only probes goes the same way as one that skips, so that its keys are not projected
+// twice.
+void SkippingLayers::ChooseActive(int32_t layer, SkipState& state, TensorView x) {
+  const LayerPlan& plan = state.plan.layers[layer];
+  const IndexView candidates = state.candidates.positions();
+  state.has_keys = plan.probes;
+  state.active = candidates;
+  if (plan.probes) Probe(layer, state, x, candidates);
+  if (!plan.skips() && !plan.probes) return;
+  state.active =
+      Select(state.candidates.scores(), state, plan.active, state.active_memory.i32());
+  if (!plan.probes) return;
+  const int64_t cols = decoder_.kv_cols();
+  decoder_.ops().GatherRows(TensorView(keys_.f32(), candidates.size, cols),
+                            IndexView{rows_.i32(), plan.active},
+                            TensorView(state.keys.f32(), plan.active, cols));
+}
+
+void SkippingLayers::ChooseFed(int32_t layer, SkipState& state, TensorView x) {
+  const LayerPlan& plan = state.plan.layers[layer];
+  state.fed = state.active;
+  if (!plan.skips() || state.policy.ffn_score == FfnScore::kAttention) return;
+  ffn_probe_->Score(layer, x, state.candidates.positions(), state.policy.ffn_score,
+                    state.candidates.scores(), ffn_score_.f32());
+  state.fed = Select(ffn_score_.f32(), state, plan.active, state.fed_memory.i32());
 }
 
 // PAP, and what is remembered of earlier layers' scores.
@@ -105,38 +141,36 @@ void SkippingLayers::ProjectKeys(int32_t layer, TensorView x, IndexView candidat
 }
 
 // The positions of the `count` best candidates; their rows among the candidates are left in rows_.
-IndexView SkippingLayers::Select(const float* scores, IndexView candidates, int64_t count,
-                                 const SkipPolicy& policy, int32_t* positions) {
+IndexView SkippingLayers::Select(const float* scores, const SkipState& state, int64_t count,
+                                 int32_t* positions) {
   Ops& ops = decoder_.ops();
-  ops.SelectTop(scores, candidates.size, count, policy.sink, std::max<int64_t>(1, policy.recent),
-                rows_.i32());
+  const IndexView candidates = state.candidates.positions();
+  ops.SelectTop(scores, candidates.size, count, state.policy.sink,
+                std::max<int64_t>(1, state.policy.recent), rows_.i32());
   ops.GatherIndex(candidates, IndexView{rows_.i32(), count}, positions);
   return {positions, count};
 }
 
 // Attention among the active tokens only, whose K and V alone enter the cache (instant KV
 // compression).
-void SkippingLayers::AttendActive(int32_t layer, TensorView x, IndexView active, bool gather_keys,
-                                  IndexView blocks, const KvPool& pool) {
-  for (int64_t begin = 0; begin < active.size; begin += decoder_.max_rows()) {
-    const IndexView piece = active.Slice(begin, std::min(decoder_.max_rows(), active.size - begin));
-    const KvSegment segment{0, piece.size, begin + piece.size, blocks};
+void SkippingLayers::Attend(int32_t layer, SkipState& state, TensorView x, int64_t begin,
+                            int64_t end, IndexView blocks, const KvPool& pool) {
+  const int64_t cols = decoder_.kv_cols();
+  for (int64_t rows = 0; begin < end; begin += rows) {
+    rows = std::min(decoder_.max_rows(), end - begin);
+    const IndexView piece = state.active.Slice(begin, rows);
+    const KvSegment segment{0, rows, begin + rows, blocks};
     const AttentionBatch batch{piece, {&segment, 1}, &pool};
-    if (!gather_keys) {
-      decoder_.Attend(layer, x, piece, batch, nullptr);
-      continue;
-    }
-    const TensorView keys(piece_keys_.f32(), piece.size, decoder_.kv_cols());
-    decoder_.ops().GatherRows(TensorView(keys_.f32(), reserved_, decoder_.kv_cols()),
-                              IndexView{rows_.i32() + begin, piece.size}, keys);
-    decoder_.Attend(layer, x, piece, batch, &keys);
+    const TensorView keys(state.keys.f32() + begin * cols, rows, cols);
+    decoder_.Attend(layer, x, piece, batch, state.has_keys ? &keys : nullptr);
   }
 }
 
-void SkippingLayers::FeedActive(int32_t layer, TensorView x, IndexView active) {
-  for (int64_t begin = 0; begin < active.size; begin += decoder_.max_rows()) {
+void SkippingLayers::Feed(int32_t layer, const SkipState& state, TensorView x, int64_t begin,
+                          int64_t end) {
+  for (; begin < end; begin += decoder_.max_rows()) {
     decoder_.FeedForward(layer, x,
-                         active.Slice(begin, std::min(decoder_.max_rows(), active.size - begin)));
+                         state.fed.Slice(begin, std::min(decoder_.max_rows(), end - begin)));
   }
 }
 

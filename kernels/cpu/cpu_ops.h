@@ -77,6 +77,11 @@ class CpuOps : public Ops {
   void DecodeAttention(TensorView q, absl::Span<const KvSegment> segments, const KvPool& pool,
                        TensorView out) override;
 
+  // states.cc
+  void StatesWrite(TensorView x, IndexView blocks, DType dtype, const KvPool& pool) override;
+  void StatesRead(IndexView blocks, DType dtype, const KvPool& pool, TensorView x) override;
+  void RoundRows(TensorView x, DType dtype) override;
+
   // skipping.cc
   void ProbeScores(TensorView q, TensorView k, const ProbeParams& params, float* scores) override;
   void RowDotSqrt(TensorView a, TensorView b, float* out) override;

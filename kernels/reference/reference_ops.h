@@ -61,6 +61,11 @@ class ReferenceOps : public Ops {
     PrefillAttention(q, segments, pool, out);
   }
 
+  // states.cc
+  void StatesWrite(TensorView x, IndexView blocks, DType dtype, const KvPool& pool) override;
+  void StatesRead(IndexView blocks, DType dtype, const KvPool& pool, TensorView x) override;
+  void RoundRows(TensorView x, DType dtype) override;
+
   // skipping.cc
   void ProbeScores(TensorView q, TensorView k, const ProbeParams& params, float* scores) override;
   void RowDotSqrt(TensorView a, TensorView b, float* out) override;

@@ -29,10 +29,10 @@ TEST(SkippingLayers, SlicesAndChunksChangeNothing) {
   const std::vector<int32_t> prompt = SomePrompt(200), next = SomePrompt(5, 4);
   const SkipPolicy policy = Layered(0.5, 0.1, FfnScore::kExact);
   const RunResult whole = Open()->Run(prompt, &policy, next);
-  for (int32_t slice : {1, 3}) {
+  for (int64_t slice : {1, 7, 100, 333}) {
     for (int64_t rows : {16, 64}) {
       RunOptions options;
-      options.slice_layers = slice;
+      options.slice_rows = slice;
       options.max_rows = rows;
       const RunResult run = Open(options)->Run(prompt, &policy, next);
       EXPECT_EQ(run.logits, whole.logits) << slice << " " << rows;

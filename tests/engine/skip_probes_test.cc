@@ -256,10 +256,10 @@ TEST(SkipProbesTest, SlicesAndChunksChangeNothing) {
     for (const bool cpu : {false, true}) {
       const SkipPolicy policy = Probing(shape, {1, 4}, 0.8, FfnScore::kExact);
       const RunResult whole = Open(cpu)->Run(prompt, &policy, next);
-      for (const int32_t slice : {1, 2}) {
+      for (const int64_t slice : {5, 70}) {
         for (const int64_t rows : {16, 64}) {
           RunOptions options;
-          options.slice_layers = slice;
+          options.slice_rows = slice;
           options.max_rows = rows;
           options.shuffle_blocks = true;
           const RunResult run = Open(cpu, options)->Run(prompt, &policy, next);

@@ -42,13 +42,13 @@ TEST(Add, RefusesShapesThatContradictThemselves) {
   ExpectInvalidAfter([](S& s) { s.kv_prompt_tokens.push_back(1); }, "kv_prompt_tokens");
   ExpectInvalidAfter([](S& s) { s.trunk_layers = -1; }, "trunk_layers");
   ExpectInvalidAfter([](S& s) { s.trunk_layers = 5; }, "trunk_layers");
-  ExpectInvalidAfter([](S& s) { s.skip_layer_flops.pop_back(); }, "skip_layer_flops");
-  ExpectInvalidAfter([](S& s) { s.trunk_layers = 4; }, "skip_layer_flops");
+  ExpectInvalidAfter([](S& s) { s.skip_layers.pop_back(); }, "skip_layers");
+  ExpectInvalidAfter([](S& s) { s.trunk_layers = 4; }, "skip_layers");
   ExpectInvalidAfter([](S& s) { s.kv_prompt_tokens[3] = 21; }, "kv_prompt_tokens of layer 3");
   ExpectInvalidAfter([](S& s) { s.kv_prompt_tokens[2] = -1; }, "kv_prompt_tokens of layer 2");
   ExpectInvalidAfter([](S& s) { s.kv_prompt_tokens[0] = 19; }, "layer 0 (trunk)");
   for (double bad : {kNan, kInf, -1.0}) {
-    ExpectInvalidAfter([&](S& s) { s.skip_layer_flops[1] = bad; }, "skip_layer_flops of layer 3");
+    ExpectInvalidAfter([&](S& s) { s.skip_layers[1].probe_flops = bad; }, "layer 3");
     ExpectInvalidAfter([&](S& s) { s.trunk_flops_per_token = bad; }, "trunk_flops_per_token");
     ExpectInvalidAfter([&](S& s) { s.trunk_flops_per_pair = bad; }, "trunk_flops_per_pair");
   }
@@ -134,8 +134,8 @@ TEST(Options, OutOfRangeRunNothing) {
   ExpectBadOption([](O& o) { o.max_idle = -1; }, "max_idle");
   ExpectBadOption([](O& o) { o.min_chunk_tokens = 0; }, "min_chunk_tokens");
   ExpectBadOption([](O& o) { o.chunk_tokens = 7; }, "chunk_tokens");
-  ExpectBadOption([](O& o) { o.busy_step_flops = -1; }, "busy_step_flops");
-  ExpectBadOption([](O& o) { o.idle_step_flops = kNan; }, "idle_step_flops");
+  ExpectBadOption([](O& o) { o.busy_step_seconds = -1; }, "busy_step_seconds");
+  ExpectBadOption([](O& o) { o.idle_step_seconds = kNan; }, "idle_step_seconds");
 }
 
 }  // namespace

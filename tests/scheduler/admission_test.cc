@@ -79,7 +79,7 @@ TEST(Admission, NobodyOvertakesTheHead) {
 
 TEST(Admission, TakesNoBlocksByItself) {
   Scheduler::Options options = SmallOptions();
-  options.idle_step_flops = 8;  // one minimal chunk
+  options.idle_step_seconds = 8;  // one minimal chunk
   Scheduler scheduler(options);
   for (SequenceId id : {1, 2}) ASSERT_THAT(scheduler.Add(id, DenseShape(4, 8, 5)), IsOk());
   EXPECT_THAT(scheduler.Plan(kNow).trunks, ElementsAre(IsTrunk(1, 0, 8)));

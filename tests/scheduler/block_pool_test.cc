@@ -10,41 +10,41 @@ namespace {
 
 TEST(BlockPool, TakesEveryBlockOnce) {
   BlockPool pool(5);
-  BlockTable a;
-  BlockTable b;
+  std::vector<BlockId> a;
+  std::vector<BlockId> b;
   ASSERT_TRUE(pool.Take(2, a));
   ASSERT_TRUE(pool.Take(3, b));
-  std::set<BlockId> blocks(a.blocks.begin(), a.blocks.end());
-  blocks.insert(b.blocks.begin(), b.blocks.end());
+  std::set<BlockId> blocks(a.begin(), a.end());
+  blocks.insert(b.begin(), b.end());
   EXPECT_THAT(blocks, testing::ElementsAre(0, 1, 2, 3, 4));
   EXPECT_EQ(pool.used(), 5);
 }
 
 TEST(BlockPool, TakesNothingWhereTooFewAreFree) {
   BlockPool pool(3);
-  BlockTable a;
+  std::vector<BlockId> a;
   EXPECT_FALSE(pool.Take(4, a));
-  EXPECT_TRUE(a.blocks.empty());
+  EXPECT_TRUE(a.empty());
   EXPECT_EQ(pool.used(), 0);
 }
 
 TEST(BlockPool, AppendsToATableAndTakesItBack) {
   BlockPool pool(4);
-  BlockTable a;
+  std::vector<BlockId> a;
   ASSERT_TRUE(pool.Take(1, a));
-  const BlockId first = a.blocks[0];
+  const BlockId first = a[0];
   ASSERT_TRUE(pool.Take(2, a));
-  EXPECT_EQ(a.blocks.size(), 3u);
-  EXPECT_EQ(a.blocks[0], first);
+  EXPECT_EQ(a.size(), 3u);
+  EXPECT_EQ(a[0], first);
   pool.Give(a);
-  EXPECT_TRUE(a.blocks.empty());
+  EXPECT_TRUE(a.empty());
   EXPECT_EQ(pool.used(), 0);
   EXPECT_EQ(pool.total(), 4);
 }
 
 TEST(BlockPool, OfNothingGivesNothing) {
   BlockPool pool(0);
-  BlockTable a;
+  std::vector<BlockId> a;
   EXPECT_FALSE(pool.Take(1, a));
   EXPECT_TRUE(pool.Take(0, a));
 }

@@ -25,7 +25,7 @@ std::vector<int64_t> KvTokens(const Scheduler& scheduler, SequenceId id) {
 
 TEST(Memory, GrowsWithTheWorkPlanned) {
   Scheduler::Options options = SmallOptions();
-  options.idle_step_flops = 16;
+  options.idle_step_seconds = 16;
   Scheduler scheduler(options);
   ASSERT_THAT(scheduler.Add(1, SkippingShape(4, 20, 4, 9)), IsOk());
   EXPECT_THAT(scheduler.tables(1), IsEmpty());

@@ -29,7 +29,7 @@ TEST(Plan, CutsTheTrunkInChunks) {
 
 TEST(Plan, ChunksAreMultiplesOfTheMinimum) {
   Scheduler::Options options = SmallOptions();
-  options.idle_step_flops = 30;
+  options.idle_step_seconds = 30;
   Scheduler scheduler(options);
   ASSERT_THAT(scheduler.Add(1, DenseShape(4, 69, 5)), IsOk());
   EXPECT_THAT(scheduler.Plan(kNow).trunks, ElementsAre(IsTrunk(1, 0, 24)));
@@ -64,7 +64,7 @@ TEST(Plan, SkippingLayersComeAfterTheWholeTrunkAndNotWithIt) {
 TEST(Plan, SlicesAsManyLayersAsTheBudgetAllows) {
   Scheduler::Options options = SmallOptions();
   options.layers = 10;
-  options.idle_step_flops = 29;
+  options.idle_step_seconds = 29;
   Scheduler scheduler(options);
   ASSERT_THAT(scheduler.Add(1, SkippingShape(10, 8, 3, 5)), IsOk());
   scheduler.Commit(scheduler.Plan(kNow));
@@ -90,8 +90,8 @@ TEST(Plan, TheBudgetIsSmallerWhileOthersDecode) {
 
 TEST(Plan, OnePieceAlwaysRuns) {
   Scheduler::Options options = SmallOptions();
-  options.idle_step_flops = 0;
-  options.busy_step_flops = 0;
+  options.idle_step_seconds = 0;
+  options.busy_step_seconds = 0;
   Scheduler scheduler(options);
   ASSERT_THAT(scheduler.Add(1, SkippingShape(4, 16, 3, 5)), IsOk());
   ASSERT_THAT(scheduler.Add(2, SkippingShape(4, 16, 3, 5)), IsOk());
@@ -100,11 +100,16 @@ TEST(Plan, OnePieceAlwaysRuns) {
     EXPECT_THAT(plan.trunks, ElementsAre(IsTrunk(1, begin, end)));
     scheduler.Commit(plan);
   }
-  for (int layer : {2, 3}) {
+  // Half a layer: its three rows attend, then they feed forward.
+  SkipPoint begin = {2, 0};
+  for (const SkipPoint end : {SkipPoint{2, 3}, {3, 0}, {3, 3}, {4, 0}}) {
     StepPlan plan = scheduler.Plan(kNow);
     EXPECT_THAT(plan.trunks, IsEmpty());
-    EXPECT_THAT(plan.skips, ElementsAre(IsSkip(1, layer, layer + 1)));
+    ASSERT_EQ(plan.skips.size(), 1u);
+    EXPECT_EQ(plan.skips[0].begin, begin);
+    EXPECT_EQ(plan.skips[0].end, end);
     scheduler.Commit(plan);
+    begin = end;
   }
   StepPlan plan = scheduler.Plan(kNow);
   EXPECT_THAT(plan.decodes, ElementsAre(IsDecode(1)));
@@ -113,7 +118,7 @@ TEST(Plan, OnePieceAlwaysRuns) {
 
 TEST(Plan, TheOldestPrefillComesFirstAndTheRestGoesOn) {
   Scheduler::Options options = SmallOptions();
-  options.idle_step_flops = 30;
+  options.idle_step_seconds = 30;
   options.max_prefilling = 3;
   Scheduler scheduler(options);
   ASSERT_THAT(scheduler.Add(1, DenseShape(4, 12, 5)), IsOk());
@@ -121,6 +126,43 @@ TEST(Plan, TheOldestPrefillComesFirstAndTheRestGoesOn) {
   ASSERT_THAT(scheduler.Add(3, DenseShape(4, 64, 5)), IsOk());
   // 12 for the first, 16 of the 18 left for the second, 2 are too few for the third.
   EXPECT_THAT(scheduler.Plan(kNow).trunks, ElementsAre(IsTrunk(1, 0, 12), IsTrunk(2, 0, 16)));
+}
+
+Scheduler::Options ShortestFirst() {
+  Scheduler::Options options = SmallOptions();
+  options.shortest_first = true;
+  options.idle_step_seconds = 10;
+  return options;
+}
+
+TEST(Plan, AShortPromptDoesNotStandBehindALongOne) {
+  Scheduler scheduler(ShortestFirst());
+  ASSERT_THAT(scheduler.Add(1, DenseShape(4, 900, 5)), IsOk());
+  scheduler.Commit(scheduler.Plan(kNow));
+  ASSERT_THAT(scheduler.Add(2, DenseShape(4, 8, 5)), IsOk());
+  EXPECT_THAT(scheduler.Plan(kNow + absl::Seconds(1)).trunks, ElementsAre(IsTrunk(2, 0, 8)));
+}
+
+TEST(Plan, WhoHasWaitedLongEnoughComesBeforeShorterOnes) {
+  Scheduler scheduler(ShortestFirst());
+  ASSERT_THAT(scheduler.Add(1, DenseShape(4, 100, 5)), IsOk());
+  scheduler.Commit(scheduler.Plan(kNow));  // 92 seconds are left
+  ASSERT_THAT(scheduler.Add(2, DenseShape(4, 8, 5)), IsOk());
+  scheduler.Plan(kNow + absl::Seconds(85));
+  EXPECT_THAT(scheduler.Plan(kNow + absl::Seconds(85)).trunks, ElementsAre(IsTrunk(1, 8, 16)));
+}
+
+TEST(Plan, LearnsHowLongStepsTake) {
+  Scheduler::Options options = SmallOptions();
+  options.idle_step_seconds = 32;
+  Scheduler scheduler(options);
+  ASSERT_THAT(scheduler.Add(1, DenseShape(4, 100, 5)), IsOk());
+  const StepPlan plan = scheduler.Plan(kNow);
+  EXPECT_THAT(plan.trunks, ElementsAre(IsTrunk(1, 0, 32)));
+  // Twice as slow as thought, again and again: half as much fits.
+  for (int i = 0; i < 100; ++i) scheduler.Observe(plan.work, absl::Seconds(64));
+  EXPECT_THAT(scheduler.Plan(kNow).trunks, ElementsAre(IsTrunk(1, 0, 16)));
+  EXPECT_NEAR(scheduler.RemainingSeconds(1), 200, 1);
 }
 
 TEST(Plan, EverySequenceThatDecodesIsInEveryPlan) {

@@ -1,6 +1,9 @@
 // Chunks and slices against a budget, compared with sums taken token by token.
 #include "scheduler/prefill_work.h"
 
+#include <utility>
+#include <vector>
+
 #include "scheduler/shape.h"
 #include "shapes.h"
 
@@ -22,50 +25,97 @@ double TokenByToken(const SequenceShape& shape, int64_t begin, int64_t end) {
   return flops;
 }
 
-TEST(TrunkFlops, IsTheSumOverItsQueries) {
+double Sum(const Work& work) { return CostModel(SecondAFlop()).Seconds(work); }
+
+TEST(TrunkWork, IsTheSumOverItsQueries) {
   const SequenceShape shape = CostlyShape(1000);
   for (int64_t begin : {0, 1, 32, 500}) {
     for (int64_t end : {500, 501, 1000}) {
-      EXPECT_EQ(TrunkFlops(shape, begin, end), TokenByToken(shape, begin, end));
+      EXPECT_EQ(Sum(TrunkWork(shape, begin, end)), TokenByToken(shape, begin, end));
     }
   }
 }
 
-// Every budget around every step of the cost, from every kind of start.
+// Every time around every step of the cost, from every kind of start.
 TEST(NextChunk, IsTheLargestThatFits) {
+  const CostModel cost(SecondAFlop());
   for (int64_t prompt : {1, 7, 8, 9, 64, 69}) {
     const SequenceShape shape = CostlyShape(prompt);
     for (int64_t begin : {0, 3, 8, 40, 64}) {
       if (begin >= prompt) continue;
       for (int64_t max_tokens : {8, 11, 24, 1000}) {
-        for (double flops = 0; flops < TrunkFlops(shape, 0, prompt) + 200; flops += 50) {
+        for (double time = 0; time < TokenByToken(shape, 0, prompt) + 200; time += 50) {
           int64_t expected = 0;
           for (int64_t end = begin + 1; end <= prompt && end <= begin + max_tokens; ++end) {
             const bool boundary = end % 8 == 0 || end == prompt;
-            if (boundary && (expected == 0 || TokenByToken(shape, begin, end) <= flops)) {
+            if (boundary && (expected == 0 || TokenByToken(shape, begin, end) <= time)) {
               expected = end;
             }
           }
-          const PrefillPiece chunk = NextChunk(shape, begin, 8, max_tokens, flops);
+          const TrunkPiece chunk = NextChunk(shape, begin, 8, max_tokens, time, cost);
           ASSERT_EQ(chunk.end, expected) << "prompt " << prompt << " begin " << begin
-                                         << " max_tokens " << max_tokens << " flops " << flops;
-          ASSERT_EQ(chunk.flops, TokenByToken(shape, begin, expected));
+                                         << " max_tokens " << max_tokens << " time " << time;
+          ASSERT_EQ(chunk.seconds, TokenByToken(shape, begin, expected));
         }
       }
     }
   }
 }
 
-TEST(NextSlice, IsTheMostLayersThatFit) {
-  SequenceShape shape = SkippingShape(10, 100, 10, 1);
-  shape.skip_layer_flops = {50, 30, 20, 10, 0};
-  EXPECT_EQ(NextSlice(shape, 5, 0).end, 6);
-  EXPECT_EQ(NextSlice(shape, 5, 79).end, 6);
-  EXPECT_EQ(NextSlice(shape, 5, 80).end, 7);
-  EXPECT_EQ(NextSlice(shape, 5, 80).flops, 80);
-  EXPECT_EQ(NextSlice(shape, 6, 59).end, 8);
-  EXPECT_EQ(NextSlice(shape, 6, 60).end, 10);
-  EXPECT_EQ(NextSlice(shape, 9, 0).end, 10);
+SequenceShape RowShape(const std::vector<int64_t>& rows) {
+  SequenceShape shape = DenseShape(static_cast<int32_t>(rows.size()) + 1, 100, 1);
+  shape.trunk_layers = 1;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    shape.kv_prompt_tokens[i + 1] = rows[i];
+    shape.skip_layers.push_back({rows[i], 25, 15, 30, 7, 2, 5});
+  }
+  return shape;
+}
+
+// All that may be an end of a slice, in order, with what lies before it, row by row.
+std::vector<std::pair<SkipPoint, double>> Ends(const SequenceShape& shape, int64_t step) {
+  std::vector<std::pair<SkipPoint, double>> ends = {{{1, 0}, 0}};
+  double sum = 0;
+  for (int32_t l = 1; l < shape.layers(); ++l) {
+    const SkipLayer& layer = shape.skip_layers[l - 1];
+    sum += layer.key_flops + layer.probe_flops;
+    for (int64_t row = 0; row < 2 * layer.rows; ++row) {
+      if (row == layer.rows) sum += layer.ffn_probe_flops;
+      const int64_t in_half = row < layer.rows ? row : row - layer.rows;
+      sum += row < layer.rows ? 7 + 2 * static_cast<double>(row + 1) : 5;
+      const int64_t done = in_half + 1;
+      if (row + 1 == 2 * layer.rows) break;
+      if (done % step == 0 || done == layer.rows) ends.push_back({{l, row + 1}, sum});
+    }
+    ends.push_back({{l + 1, 0}, sum});
+  }
+  return ends;
+}
+
+TEST(NextSlice, IsTheLongestThatFits) {
+  const CostModel cost(SecondAFlop());
+  for (const std::vector<int64_t>& rows :
+       {std::vector<int64_t>{13, 5, 1}, {4, 0, 8}, {1}, {0}, {16, 16}}) {
+    const SequenceShape shape = RowShape(rows);
+    for (const int64_t step : {1, 4, 1000}) {
+      const auto ends = Ends(shape, step);
+      for (size_t begin = 0; begin + 1 < ends.size(); ++begin) {
+        for (double time = 0; time < ends.back().second + 100; time += 13) {
+          size_t expected = begin + 1;
+          while (expected + 1 < ends.size() &&
+                 ends[expected + 1].second - ends[begin].second <= time) {
+            ++expected;
+          }
+          const SkipPiece slice = NextSlice(shape, ends[begin].first, step, time, cost);
+          ASSERT_EQ(slice.end, ends[expected].first)
+              << "layer " << slice.end.layer << " row " << slice.end.row << ", not "
+              << ends[expected].first.layer << " " << ends[expected].first.row << " at " << time;
+          ASSERT_EQ(slice.seconds, ends[expected].second - ends[begin].second);
+          ASSERT_EQ(Sum(SkipWork(shape, ends[begin].first, slice.end)), slice.seconds);
+        }
+      }
+    }
+  }
 }
 
 TEST(Shape, BlocksAreCountedByLayer) {

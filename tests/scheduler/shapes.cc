@@ -19,9 +19,18 @@ SequenceShape SkippingShape(int32_t layers, int64_t prompt_tokens, int64_t kept,
   shape.trunk_layers = layers / 2;
   for (int32_t l = shape.trunk_layers; l < layers; ++l) {
     shape.kv_prompt_tokens[l] = kept;
-    shape.skip_layer_flops.push_back(10);
+    SkipLayer layer;
+    layer.rows = kept;
+    layer.probe_flops = 10;
+    shape.skip_layers.push_back(layer);
   }
   return shape;
+}
+
+Work SecondAFlop() {
+  Work cost;
+  cost[WorkKind::kMatMul] = cost[WorkKind::kAttention] = cost[WorkKind::kProbe] = 1;
+  return cost;
 }
 
 Scheduler::Options SmallOptions(int64_t num_blocks) {
@@ -31,8 +40,11 @@ Scheduler::Options SmallOptions(int64_t num_blocks) {
   options.layers = 4;
   options.min_chunk_tokens = 8;
   options.chunk_tokens = 32;
-  options.busy_step_flops = 10;
-  options.idle_step_flops = 1000;
+  options.min_slice_rows = 1000;  // whole layers
+  options.busy_step_seconds = 10;
+  options.idle_step_seconds = 1000;
+  options.shortest_first = false;
+  options.cost = SecondAFlop();
   return options;
 }
 

@@ -14,12 +14,15 @@ inline const absl::Time kNow = absl::UnixEpoch() + absl::Hours(1);
 SequenceShape DenseShape(int32_t layers, int64_t prompt_tokens, int64_t max_new_tokens);
 
 // Half of the layers in the trunk (one FLOP a token), the others caching `kept` tokens each (ten
-// FLOPs a layer).
+// FLOPs a layer, before its first row).
 SequenceShape SkippingShape(int32_t layers, int64_t prompt_tokens, int64_t kept,
                             int64_t max_new_tokens);
 
-// Four layers, blocks of 4 tokens, minimal chunks of 8 tokens, chunks of 32; 10 FLOPs a busy step,
-// 1000 an idle one.
+// Every FLOP of a prefill takes a second, and nothing else takes time.
+Work SecondAFlop();
+
+// Four layers, blocks of 4 tokens, minimal chunks of 8 tokens, chunks of 32, slices of whole layers;
+// 10 seconds a busy step, 1000 an idle one; first come, first served.
 Scheduler::Options SmallOptions(int64_t num_blocks = 1000);
 
 // Plans and commits until `id` decodes.
@@ -30,7 +33,8 @@ MATCHER_P3(IsTrunk, id, begin, end, "") {
   return arg.id == static_cast<SequenceId>(id) && arg.token_begin == begin && arg.token_end == end;
 }
 MATCHER_P3(IsSkip, id, begin, end, "") {
-  return arg.id == static_cast<SequenceId>(id) && arg.layer_begin == begin && arg.layer_end == end;
+  return arg.id == static_cast<SequenceId>(id) && arg.begin == SkipPoint{begin, 0} &&
+         arg.end == SkipPoint{end, 0};
 }
 MATCHER(IsOk, "") { return arg.ok(); }
 

@@ -7,6 +7,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "shapes.h"
 #include "simulation_oracle.h"
 
 namespace skipserve {
@@ -66,8 +67,11 @@ class Simulation {
     options.max_idle = static_cast<int32_t>(Between(0, 3));
     options.min_chunk_tokens = Chance(30) ? 1 : Between(2, 32);
     options.chunk_tokens = options.min_chunk_tokens + Between(0, 100);
-    options.busy_step_flops = static_cast<double>(Chance(20) ? 0 : Between(1, 400));
-    options.idle_step_flops = static_cast<double>(Chance(10) ? 0 : Between(1, 20000));
+    options.busy_step_seconds = static_cast<double>(Chance(20) ? 0 : Between(1, 400));
+    options.idle_step_seconds = static_cast<double>(Chance(10) ? 0 : Between(1, 20000));
+    options.min_slice_rows = Chance(30) ? 1000 : Between(1, 20);
+    options.shortest_first = Chance(50);
+    options.cost = SecondAFlop();
     return options;
   }
 
@@ -81,7 +85,15 @@ class Simulation {
     shape.kv_prompt_tokens.assign(options_.layers, shape.prompt_tokens);
     for (int32_t l = shape.trunk_layers; l < options_.layers; ++l) {
       shape.kv_prompt_tokens[l] = Between(0, shape.prompt_tokens);
-      shape.skip_layer_flops.push_back(static_cast<double>(Between(0, 200)));
+      SkipLayer layer;
+      layer.rows = shape.kv_prompt_tokens[l];
+      layer.key_flops = static_cast<double>(Between(0, 20));
+      layer.probe_flops = static_cast<double>(Between(0, 50));
+      layer.ffn_probe_flops = static_cast<double>(Chance(50) ? 0 : Between(0, 50));
+      layer.attention_flops_per_row = static_cast<double>(Between(0, 5));
+      layer.attention_flops_per_pair = static_cast<double>(Between(0, 1)) * 2;
+      layer.ffn_flops_per_row = static_cast<double>(Between(0, 5));
+      shape.skip_layers.push_back(layer);
     }
     // Whole numbers: every order of summing them gives the same.
     shape.trunk_flops_per_token = static_cast<double>(Between(0, 20));
@@ -90,7 +102,7 @@ class Simulation {
   }
 
   void Step() {
-    now_ += absl::Milliseconds(Between(0, 20));
+    now_ += Chance(50) ? absl::Milliseconds(Between(0, 20)) : absl::Seconds(Between(0, 200));
     while (arrivals_ > 0 && Chance(arrival_chance_)) {
       --arrivals_;
       Arrive(static_cast<SequenceId>(Between(1, kIds)), /*idle=*/false);
@@ -103,7 +115,7 @@ class Simulation {
     const StepPlan twin_plan = twin_.Plan(now_);
     Record(plan);
     Note(CheckTwin(plan, twin_plan));
-    Note(oracle_.CheckPlan(scheduler_, plan));
+    Note(oracle_.CheckPlan(scheduler_, plan, now_));
     Check();
     if (!result_.status.ok()) return;
     Note(oracle_.Run(scheduler_, plan));
@@ -145,7 +157,9 @@ class Simulation {
         equal(plan.trunks, twin.trunks,
               [](const TrunkItem& i) { return std::tuple(i.id, i.token_begin, i.token_end); }) &&
         equal(plan.skips, twin.skips,
-              [](const SkipItem& i) { return std::tuple(i.id, i.layer_begin, i.layer_end); })) {
+              [](const SkipItem& i) {
+                return std::tuple(i.id, i.begin.layer, i.begin.row, i.end.layer, i.end.row);
+              })) {
       return absl::OkStatus();
     }
     return absl::InternalError("idle sequences change the plan of ordinary ones");
@@ -235,8 +249,10 @@ class Simulation {
     Mix(3);
     for (const SkipItem& item : plan.skips) {
       mix_tables(item.id);
-      Mix(static_cast<uint64_t>(item.layer_begin));
-      Mix(static_cast<uint64_t>(item.layer_end));
+      for (const SkipPoint point : {item.begin, item.end}) {
+        Mix(static_cast<uint64_t>(point.layer));
+        Mix(static_cast<uint64_t>(point.row));
+      }
     }
   }
 

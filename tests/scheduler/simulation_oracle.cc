@@ -48,7 +48,7 @@ void Oracle::Added(SequenceId id, const SequenceShape& shape, bool idle) {
   Record record;
   record.idle = idle;
   record.shape = shape;
-  record.layer = shape.trunk_layers;
+  record.skip = {shape.trunk_layers, 0};
   record.tag = ++tags_;
   sequences_[id] = record;
   (idle ? idle_ : waiting_).push_back(id);
@@ -69,8 +69,28 @@ int64_t Oracle::IdleReserved() const {
   return reserved;
 }
 
-std::vector<SequenceId> Oracle::AdmitInOrder() {
+double Oracle::Remaining(const Record& record) const {
+  Record trunk = record;
+  double left = 0;
+  if (!record.trunk_done()) left += Cost(trunk, record.shape.prompt_tokens);
+  trunk.trunk = record.shape.prompt_tokens;
+  return left + Cost(trunk, Count(record.shape, {record.shape.layers(), 0}));
+}
+
+std::vector<SequenceId> Oracle::InOrder(std::vector<SequenceId> ids, absl::Time now) const {
+  if (!options_.shortest_first) return ids;
+  const auto key = [&](SequenceId id) {
+    const Record& record = sequences_.at(id);
+    return Remaining(record) - absl::ToDoubleSeconds(now - record.seen);
+  };
+  std::stable_sort(ids.begin(), ids.end(),
+                   [&](SequenceId a, SequenceId b) { return key(a) < key(b); });
+  return ids;
+}
+
+std::vector<SequenceId> Oracle::AdmitInOrder(absl::Time now) {
   std::vector<SequenceId> dropped;
+  for (SequenceId id : waiting_) sequences_[id].seen = std::min(sequences_[id].seen, now);
   int64_t reserved = 0;
   int32_t prefilling = 0;
   for (SequenceId id : running_) {
@@ -79,7 +99,7 @@ std::vector<SequenceId> Oracle::AdmitInOrder() {
   }
   while (!waiting_.empty() && static_cast<int32_t>(running_.size()) < options_.max_running &&
          prefilling < options_.max_prefilling) {
-    const SequenceId head = waiting_.front();
+    const SequenceId head = InOrder({waiting_.begin(), waiting_.end()}, now).front();
     if (reserved + Need(sequences_[head].shape) > options_.num_blocks) {
       ++held_back_by_blocks;
       break;
@@ -88,7 +108,7 @@ std::vector<SequenceId> Oracle::AdmitInOrder() {
     ++prefilling;
     sequences_[head].admitted = true;
     running_.push_back(head);
-    waiting_.pop_front();
+    std::erase(waiting_, head);
     if (reserved + IdleReserved() > options_.num_blocks) {
       dropped.push_back(idle_.front());
       Removed(idle_.front());
@@ -106,14 +126,14 @@ std::vector<SequenceId> Oracle::AdmitInOrder() {
   return dropped;
 }
 
-absl::Status Oracle::CheckPlan(const Scheduler& scheduler, const StepPlan& plan) {
-  if (AdmitInOrder() != plan.dropped) {
+absl::Status Oracle::CheckPlan(const Scheduler& scheduler, const StepPlan& plan, absl::Time now) {
+  if (AdmitInOrder(now) != plan.dropped) {
     return Wrong(plan.dropped.size(), " idle sequences dropped, other than expected");
   }
   if (absl::Status status = CheckState(scheduler); !status.ok()) return status;
   if (plan.empty() && !sequences_.empty()) return Wrong("an empty plan with work to do");
   if (absl::Status status = CheckDecodes(plan); !status.ok()) return status;
-  return CheckPrefills(plan);
+  return CheckPrefills(plan, now);
 }
 
 absl::Status Oracle::CheckDecodes(const StepPlan& plan) const {
@@ -127,18 +147,46 @@ absl::Status Oracle::CheckDecodes(const StepPlan& plan) const {
   return Wrong(planned.size(), " decodes planned, other than the ", expected.size(), " expected");
 }
 
+// A layer's rows twice, once to attend and once to feed forward; a layer of none counts as one.
+int64_t Oracle::Count(const SequenceShape& shape, SkipPoint point) const {
+  int64_t count = point.row;
+  for (int32_t l = shape.trunk_layers; l < point.layer; ++l) {
+    count += std::max<int64_t>(1, 2 * shape.kv_prompt_tokens[l]);
+  }
+  return count;
+}
+
+SkipPoint Oracle::PointAt(const SequenceShape& shape, int64_t count) const {
+  SkipPoint point = {shape.trunk_layers, 0};
+  for (; count > 0; --count) {
+    if (++point.row >= std::max<int64_t>(1, 2 * shape.kv_prompt_tokens[point.layer])) {
+      point = {point.layer + 1, 0};
+    }
+  }
+  return point;
+}
+
 // Valid ends of a piece, the smallest beyond `end`.
 int64_t Oracle::NextEnd(const Record& record, int64_t end) const {
-  if (record.trunk_done()) return end + 1;
-  do {
-    ++end;
-  } while (end % options_.min_chunk_tokens != 0 && end != record.shape.prompt_tokens);
-  return end;
+  if (!record.trunk_done()) {
+    do {
+      ++end;
+    } while (end % options_.min_chunk_tokens != 0 && end != record.shape.prompt_tokens);
+    return end;
+  }
+  const int64_t layer = PointAt(record.shape, end).layer;
+  while (true) {
+    const SkipPoint point = PointAt(record.shape, ++end);
+    if (point.layer > layer) return end;
+    const int64_t rows = record.shape.kv_prompt_tokens[layer];
+    const int64_t done = point.row <= rows ? point.row : point.row - rows;
+    if (done % options_.min_slice_rows == 0 || done == rows) return end;
+  }
 }
 
 // No piece may end beyond.
 int64_t Oracle::LastEnd(const Record& record) const {
-  if (record.trunk_done()) return record.shape.layers();
+  if (record.trunk_done()) return Count(record.shape, {record.shape.layers(), 0});
   return std::min(record.trunk + options_.chunk_tokens, record.shape.prompt_tokens);
 }
 
@@ -146,8 +194,18 @@ double Oracle::Cost(const Record& record, int64_t end) const {
   const SequenceShape& shape = record.shape;
   double flops = 0;
   if (record.trunk_done()) {
-    for (int64_t l = record.layer; l < end; ++l) {
-      flops += shape.skip_layer_flops[l - shape.trunk_layers];
+    for (int64_t i = Count(shape, record.skip); i < end; ++i) {
+      const SkipPoint point = PointAt(shape, i);
+      const SkipLayer& layer = shape.skip_layers[point.layer - shape.trunk_layers];
+      if (point.row == 0) flops += layer.key_flops + layer.probe_flops;
+      if (layer.rows == 0) continue;
+      if (point.row < layer.rows) {
+        flops += layer.attention_flops_per_row;
+        flops += layer.attention_flops_per_pair * static_cast<double>(point.row + 1);
+      } else {
+        if (point.row == layer.rows) flops += layer.ffn_probe_flops;
+        flops += layer.ffn_flops_per_row;
+      }
     }
     return flops;
   }
@@ -158,7 +216,7 @@ double Oracle::Cost(const Record& record, int64_t end) const {
   return flops;
 }
 
-absl::Status Oracle::CheckPrefills(const StepPlan& plan) {
+absl::Status Oracle::CheckPrefills(const StepPlan& plan, absl::Time now) {
   std::map<SequenceId, Piece> pieces;
   for (const TrunkItem& item : plan.trunks) {
     if (!pieces.insert({item.id, {item.id, true, item.token_begin, item.token_end}}).second) {
@@ -166,22 +224,26 @@ absl::Status Oracle::CheckPrefills(const StepPlan& plan) {
     }
   }
   for (const SkipItem& item : plan.skips) {
-    if (!pieces.insert({item.id, {item.id, false, item.layer_begin, item.layer_end}}).second) {
+    if (!Knows(item.id)) return Wrong("a slice of nobody, ", item.id);
+    const SequenceShape& shape = sequences_[item.id].shape;
+    const Piece piece = {item.id, false, Count(shape, item.begin), Count(shape, item.end)};
+    if (PointAt(shape, piece.end) != item.end) return Wrong("a slice ends beyond a layer");
+    if (!pieces.insert({item.id, piece}).second) {
       return Wrong("trunk and skip, or two skip items of sequence ", item.id);
     }
   }
   if (pieces.size() > 1) ++shared_prefill;
-  double left = plan.decodes.empty() && !running_.empty() ? options_.idle_step_flops
-                                                          : options_.busy_step_flops;
+  double left = plan.decodes.empty() && !running_.empty() ? options_.idle_step_seconds
+                                                          : options_.busy_step_seconds;
   size_t found = 0;
-  for (SequenceId id : active_) {
+  for (SequenceId id : InOrder(active_, now)) {
     const Record& record = sequences_[id];
     if (record.decoding()) continue;
-    const int64_t begin = record.trunk_done() ? record.layer : record.trunk;
+    const int64_t begin = record.trunk_done() ? Count(record.shape, record.skip) : record.trunk;
     const int64_t smallest = NextEnd(record, begin);
     auto planned = pieces.find(id);
     if (planned == pieces.end()) {
-      if (found == 0) return Wrong("the oldest prefill, ", id, ", gets nothing");
+      if (found == 0) return Wrong("the first prefill, ", id, ", gets nothing");
       if (Cost(record, smallest) <= left) return Wrong("budget left over for sequence ", id);
       continue;
     }
@@ -223,8 +285,11 @@ absl::Status Oracle::Run(const Scheduler& scheduler, const StepPlan& plan) {
     }
   }
   for (const SkipItem& item : plan.skips) {
-    for (int32_t l = item.layer_begin; l < item.layer_end; ++l) {
-      status.Update(Write(scheduler, item.id, l, 0, sequences_[item.id].shape.kv_prompt_tokens[l]));
+    for (int32_t l = item.begin.layer; l <= item.end.layer && l < options_.layers; ++l) {
+      const int64_t rows = sequences_[item.id].shape.kv_prompt_tokens[l];
+      const int64_t begin = l == item.begin.layer ? std::min(rows, item.begin.row) : 0;
+      const int64_t end = l == item.end.layer ? std::min(rows, item.end.row) : rows;
+      status.Update(Write(scheduler, item.id, l, begin, end));
     }
   }
   return status;
@@ -272,17 +337,15 @@ void Oracle::Committed(const StepPlan& plan) {
     if (Record* r = record(item.id)) r->trunk = item.token_end;
   }
   for (const SkipItem& item : plan.skips) {
-    if (Record* r = record(item.id)) r->layer = item.layer_end;
+    if (Record* r = record(item.id)) r->skip = item.end;
   }
 }
 
 int64_t Oracle::Kv(const Record& record, int32_t layer) const {
-  const bool prompt_done =
-      layer < record.shape.trunk_layers || (record.trunk_done() && layer < record.layer);
-  if (!prompt_done) return 0;
-  const int64_t prompt =
-      layer < record.shape.trunk_layers ? record.trunk : record.shape.kv_prompt_tokens[layer];
-  return prompt + record.decoded;
+  if (layer < record.shape.trunk_layers) return record.trunk + record.decoded;
+  const int64_t rows = record.shape.kv_prompt_tokens[layer];
+  if (!record.trunk_done() || layer > record.skip.layer) return 0;
+  return (layer == record.skip.layer ? std::min(rows, record.skip.row) : rows) + record.decoded;
 }
 
 absl::Status Oracle::CheckState(const Scheduler& scheduler) const {

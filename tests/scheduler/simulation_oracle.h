@@ -30,7 +30,7 @@ class Oracle {
 
   // Holds the plan against the rules: admission, decodes, order and size of the prefill work; idle
   // sequences alone, and dropped where their blocks are needed.
-  absl::Status CheckPlan(const Scheduler& scheduler, const StepPlan& plan);
+  absl::Status CheckPlan(const Scheduler& scheduler, const StepPlan& plan, absl::Time now);
   // Writes what the plan's items write, through the scheduler's tables.
   absl::Status Run(const Scheduler& scheduler, const StepPlan& plan);
   void Committed(const StepPlan& plan);
@@ -58,13 +58,14 @@ class Oracle {
     bool idle = false;
     bool admitted = false;
     int64_t trunk = 0;
-    int32_t layer = 0;  // next skipping layer
+    SkipPoint skip;  // how far the skipping layers are
     int64_t decoded = 0;
+    absl::Time seen = absl::InfiniteFuture();
 
     bool trunk_done() const { return trunk == shape.prompt_tokens; }
-    bool decoding() const { return trunk_done() && layer == shape.layers(); }
+    bool decoding() const { return trunk_done() && skip.layer == shape.layers(); }
   };
-  // One sequence's prefill work in a plan.
+  // One sequence's prefill work in a plan; rows of skipping layers are counted through.
   struct Piece {
     SequenceId id;
     bool trunk;
@@ -77,10 +78,14 @@ class Oracle {
   int64_t NextEnd(const Record& record, int64_t end) const;
   int64_t LastEnd(const Record& record) const;
   double Cost(const Record& record, int64_t end) const;
-  std::vector<SequenceId> AdmitInOrder();  // the idle sequences that this drops
+  int64_t Count(const SequenceShape& shape, SkipPoint point) const;
+  SkipPoint PointAt(const SequenceShape& shape, int64_t count) const;
+  double Remaining(const Record& record) const;
+  std::vector<SequenceId> InOrder(std::vector<SequenceId> ids, absl::Time now) const;
+  std::vector<SequenceId> AdmitInOrder(absl::Time now);  // the idle sequences that this drops
   int64_t IdleReserved() const;
   absl::Status CheckDecodes(const StepPlan& plan) const;
-  absl::Status CheckPrefills(const StepPlan& plan);
+  absl::Status CheckPrefills(const StepPlan& plan, absl::Time now);
   absl::Status Write(const Scheduler& scheduler, SequenceId id, int32_t layer, int64_t begin,
                      int64_t end);
 

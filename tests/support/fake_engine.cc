@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 
 namespace skipserve {
@@ -60,11 +61,8 @@ FakeEngine::~FakeEngine() {
   thread_.join();
 }
 
-absl::StatusOr<RequestId> FakeEngine::Submit(GenerateRequest request,
-                                             std::shared_ptr<ResponseSink> sink) {
-  absl::MutexLock lock(&mutex_);
+absl::Status FakeEngine::Refuse() {
   if (draining_ || stop_) return absl::UnavailableError("the server is shutting down");
-  if (request.prompt.empty()) return absl::InvalidArgumentError("the prompt is empty");
   if (!refusals_.empty()) {
     absl::Status status = refusals_.front();
     refusals_.pop_front();
@@ -73,17 +71,72 @@ absl::StatusOr<RequestId> FakeEngine::Submit(GenerateRequest request,
   if (static_cast<int64_t>(running_.size()) >= options_.max_queue) {
     return absl::ResourceExhaustedError("the queue is full");
   }
-  requests_.push_back(request);
-  Running running;
-  running.decoder = std::make_unique<StreamDecoder>(*tokenizer_, request.skip_special_tokens);
-  running.request = std::move(request);
-  running.sink = std::move(sink);
+  return absl::OkStatus();
+}
+
+RequestId FakeEngine::Start(Running running) {
+  running.decoder =
+      std::make_unique<StreamDecoder>(*tokenizer_, running.request.skip_special_tokens);
   running.submitted = absl::Now();
   running.next = running.submitted + options_.first_token_delay;
   const RequestId id = next_id_++;
   running_.emplace(id, std::move(running));
   wake_.Signal();
   return id;
+}
+
+absl::StatusOr<RequestId> FakeEngine::Submit(GenerateRequest request,
+                                             std::shared_ptr<ResponseSink> sink) {
+  absl::MutexLock lock(&mutex_);
+  if (request.prompt.empty()) return absl::InvalidArgumentError("the prompt is empty");
+  if (absl::Status status = Refuse(); !status.ok()) return status;
+  requests_.push_back(request);
+  Running running;
+  running.request = std::move(request);
+  running.sink = std::move(sink);
+  return Start(std::move(running));
+}
+
+absl::StatusOr<RequestId> FakeEngine::ReadPrefix(PrefixRequest request,
+                                                 std::shared_ptr<ResponseSink> sink) {
+  absl::MutexLock lock(&mutex_);
+  if (absl::Status status = Refuse(); !status.ok()) return status;
+  if (prefixes_.count(request.name)) return absl::AlreadyExistsError("there is one of that name");
+  prefix_requests_.push_back(request);
+  PrefixInfo& info = prefixes_[request.name];
+  info.name = request.name;
+  info.tokens = static_cast<int64_t>(request.tokens.size());
+  info.kv_blocks = options_.layers;
+  info.trunk_layers = options_.layers;
+  info.skip_level = request.skip.mode == SkipRequest::Mode::kLevel ? request.skip.level : "off";
+  info.read_at = absl::UnixEpoch() + absl::Seconds(1'700'000'000);
+  Running running;
+  running.prefix = request.name;
+  running.request.prompt = std::move(request.tokens);
+  running.sink = std::move(sink);
+  return Start(std::move(running));
+}
+
+std::vector<PrefixInfo> FakeEngine::Prefixes() const {
+  absl::MutexLock lock(&mutex_);
+  std::vector<PrefixInfo> infos;
+  for (const auto& [name, info] : prefixes_) infos.push_back(info);
+  return infos;
+}
+
+absl::Status FakeEngine::DropPrefix(absl::string_view name) {
+  absl::MutexLock lock(&mutex_);
+  const auto found = prefixes_.find(name);
+  if (found == prefixes_.end()) {
+    return absl::NotFoundError(absl::StrCat("there is no prefix named \"", name, "\""));
+  }
+  prefixes_.erase(found);
+  return absl::OkStatus();
+}
+
+std::vector<PrefixRequest> FakeEngine::prefix_requests() const {
+  absl::MutexLock lock(&mutex_);
+  return prefix_requests_;
 }
 
 void FakeEngine::Cancel(RequestId id) {
@@ -156,6 +209,10 @@ absl::Status FakeEngine::EndedBy(const Running& running, absl::Time now) const {
 }
 
 bool FakeEngine::Advance(Running& running, absl::Time now, Events& events) {
+  if (!running.prefix.empty()) {
+    Finish(running, absl::OkStatus(), FinishReason::kStop, now, events);
+    return true;
+  }
   const StopRules& stop = running.request.stop;
   const int64_t limit = stop.max_tokens > 0 ? stop.max_tokens : info_.default_max_tokens;
   const auto length = static_cast<int64_t>(options_.answer.size());

@@ -53,6 +53,11 @@ class FakeEngine : public Engine {
                                    std::shared_ptr<ResponseSink> sink) override;
   void Cancel(RequestId id) override;
   void Drain(absl::Duration grace) override;
+  // Read as soon as a first token would come; what Prefixes tells is made of what was asked.
+  absl::StatusOr<RequestId> ReadPrefix(PrefixRequest request,
+                                       std::shared_ptr<ResponseSink> sink) override;
+  std::vector<PrefixInfo> Prefixes() const override;
+  absl::Status DropPrefix(absl::string_view name) override;
   EngineLoad load() const override;
   const ModelInfo& info() const override { return info_; }
   const Tokenizer& tokenizer() const override { return *tokenizer_; }
@@ -68,6 +73,7 @@ class FakeEngine : public Engine {
   void Resume();
   // What was accepted, in order, with prompts.
   std::vector<GenerateRequest> requests() const;
+  std::vector<PrefixRequest> prefix_requests() const;
   int64_t cancelled() const;    // that ended by Cancel
   int64_t tokens_made() const;  // by all requests
   // False where it did not come about within half a minute.
@@ -84,11 +90,14 @@ class FakeEngine : public Engine {
     int64_t made = 0;
     absl::Time submitted, next, first, last;
     bool cancelled = false;
+    std::string prefix;  // its name, where it is one
   };
 
   // What a sink is to be told, once the lock is released.
   using Events = std::vector<std::function<void()>>;
 
+  absl::Status Refuse() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  RequestId Start(Running running) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Run();
   // One token, or the end, of each request that is due.
   Events Step(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -115,6 +124,8 @@ class FakeEngine : public Engine {
   std::map<RequestId, Running> running_ ABSL_GUARDED_BY(mutex_);
   std::deque<absl::Status> refusals_ ABSL_GUARDED_BY(mutex_);
   std::vector<GenerateRequest> requests_ ABSL_GUARDED_BY(mutex_);
+  std::vector<PrefixRequest> prefix_requests_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, PrefixInfo, std::less<>> prefixes_ ABSL_GUARDED_BY(mutex_);  // by name
   RequestId next_id_ ABSL_GUARDED_BY(mutex_) = 1;
   int64_t cancelled_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t tokens_ ABSL_GUARDED_BY(mutex_) = 0;

@@ -57,7 +57,12 @@ SequenceId ModelRunner::Begin(const std::vector<int32_t>& prompt, const SkipPoli
                               const SkipPlan& plan) {
   const SequenceId id = next_id_++;
   const int64_t tokens = static_cast<int64_t>(prompt.size());
-  Must(executor_->Begin(id, prompt, policy, plan, /*record_rows=*/true));
+  Executor::NewSequence sequence;
+  sequence.prompt = prompt;
+  sequence.policy = policy;
+  sequence.plan = plan;
+  sequence.record_rows = true;
+  Must(executor_->Begin(id, std::move(sequence)));
   const int64_t per_layer = (tokens + 64 + options_.block_tokens - 1) / options_.block_tokens;
   const int32_t layers = file_->config().layers;
   if (next_block_ + per_layer * layers > kBlocks) next_block_ = 0;
@@ -81,22 +86,30 @@ std::vector<std::vector<float>> ModelRunner::Step(const StepPlan& plan) {
   return logits;
 }
 
-std::vector<float> ModelRunner::Prefill(SequenceId id, int64_t tokens, int32_t trunk_layers) {
+std::vector<float> ModelRunner::Prefill(SequenceId id, const SkipPlan& skip) {
   std::vector<std::vector<float>> logits;
   const int64_t chunk = std::min(options_.chunk_tokens, options_.max_rows);
-  for (int64_t begin = 0; begin < tokens; begin += chunk) {
+  for (int64_t begin = 0; begin < skip.prompt_tokens; begin += chunk) {
     StepPlan plan;
-    plan.trunks.push_back({id, begin, std::min(tokens, begin + chunk)});
+    plan.trunks.emplace_back();
+    plan.trunks[0].id = id;
+    plan.trunks[0].token_begin = begin;
+    plan.trunks[0].token_end = std::min(skip.prompt_tokens, begin + chunk);
     logits = Step(plan);
   }
   const int32_t layers = file_->config().layers;
-  for (int32_t layer = trunk_layers; layer < layers; layer += options_.slice_layers) {
+  SkipPoint end = {skip.trunk_layers, 0};
+  while (end.layer < layers) {
+    const SkipPoint begin = end;
+    for (int64_t left = options_.slice_rows; left > 0 && end.layer < layers;) {
+      const int64_t rest = 2 * skip.layers[end.layer].active - end.row;
+      const int64_t step = std::min(left, rest);
+      end = step == rest ? SkipPoint{end.layer + 1, 0} : SkipPoint{end.layer, end.row + step};
+      left -= step;
+    }
     StepPlan plan;
-    plan.skips.push_back(
-        {id, layer,
-         static_cast<int32_t>(std::min<int64_t>(layers, int64_t{layer} + options_.slice_layers))});
+    plan.skips.push_back({id, begin, end});
     logits = Step(plan);
-    if (options_.slice_layers >= layers) break;
   }
   return logits.at(0);
 }
@@ -113,7 +126,7 @@ RunResult ModelRunner::Run(const std::vector<int32_t>& prompt, const SkipPolicy&
                            const SkipPlan& plan, const std::vector<int32_t>& next) {
   const SequenceId id = Begin(prompt, policy, plan);
   RunResult result;
-  result.logits.push_back(Prefill(id, plan.prompt_tokens, plan.trunk_layers));
+  result.logits.push_back(Prefill(id, plan));
   for (int32_t token : next) {
     executor_->SetNextToken(id, token);
     StepPlan plan;
@@ -134,7 +147,7 @@ std::vector<std::vector<std::vector<float>>> ModelRunner::RunBatched(
   for (const auto& prompt : prompts) {
     const SkipPlan plan = DensePlan(file_->config(), static_cast<int64_t>(prompt.size()));
     ids.push_back(Begin(prompt, SkipPolicy(), plan));
-    logits.push_back({Prefill(ids.back(), plan.prompt_tokens, plan.trunk_layers)});
+    logits.push_back({Prefill(ids.back(), plan)});
   }
   for (size_t step = 0; step < next[0].size(); ++step) {
     StepPlan plan;

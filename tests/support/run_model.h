@@ -18,7 +18,7 @@ namespace skipserve::testing {
 
 struct RunOptions {
   int64_t chunk_tokens = 1 << 20;  // trunk chunk
-  int32_t slice_layers = 1 << 20;  // skipping layers in one slice
+  int64_t slice_rows = int64_t{1} << 40;  // of skipping layers in one slice, each counted twice
   bool shuffle_blocks = false;
   int32_t block_tokens = 16;
   DType dtype = DType::kF32;
@@ -57,7 +57,7 @@ class ModelRunner {
   ModelRunner() = default;
   SequenceId Begin(const std::vector<int32_t>& prompt, const SkipPolicy& policy,
                    const SkipPlan& plan);
-  std::vector<float> Prefill(SequenceId id, int64_t tokens, int32_t trunk_layers);
+  std::vector<float> Prefill(SequenceId id, const SkipPlan& plan);
   std::vector<std::vector<float>> Step(const StepPlan& plan);
 
   RunOptions options_;

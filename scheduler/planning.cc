@@ -1,0 +1,125 @@
+// What one step computes.
+#include <algorithm>
+
+#include "scheduler/prefill_work.h"
+#include "scheduler/scheduler.h"
+#include "scheduler/shape.h"
+
+namespace skipserve {
+
+StepPlan Scheduler::Plan(absl::Time now) {
+  StepPlan plan;
+  Admit(now, plan);
+  for (Sequence* sequence : running_) sequence->planned = false;
+  if (!idle_.empty()) idle_.front()->planned = false;
+  if (!running_.empty()) {
+    PlanDecodes(running_, plan);
+    std::vector<Sequence*> prefills;
+    for (Sequence* s : running_) {
+      if (s->phase == Phase::kTrunk || s->phase == Phase::kSkipping) prefills.push_back(s);
+    }
+    if (options_.shortest_first) {
+      std::stable_sort(prefills.begin(), prefills.end(), [&](const Sequence* a, const Sequence* b) {
+        return Before(*a, *b, now);
+      });
+    }
+    const double left = plan.decodes.empty() ? options_.idle_step_seconds
+                                             : options_.busy_step_seconds - cost_.Seconds(plan.work);
+    PlanPrefills(prefills, left, plan);
+  } else if (!idle_.empty()) {
+    StartIdle(now);
+    PlanDecodes({idle_.front()}, plan);
+    PlanPrefills({idle_.front()}, options_.busy_step_seconds, plan);
+  }
+  return plan;
+}
+
+void Scheduler::PlanDecodes(const std::vector<Sequence*>& sequences, StepPlan& plan) {
+  plan.decodes.reserve(sequences.size());
+  for (Sequence* sequence : sequences) {
+    if (sequence->phase != Phase::kDecode) continue;
+    bool covered = true;
+    for (int32_t l = 0; l < options_.layers && covered; ++l) {
+      covered = Cover(*sequence, l, sequence->kv_tokens(l) + 1);
+    }
+    if (!covered) continue;
+    plan.decodes.push_back({sequence->id});
+    plan.work[WorkKind::kDecodePass] = 1;
+    plan.work[WorkKind::kDecodeRow] += 1;
+    for (int32_t l = 0; l < options_.layers; ++l) {
+      plan.work[WorkKind::kDecodeKv] += static_cast<double>(sequence->kv_tokens(l));
+    }
+    sequence->planned = true;
+  }
+}
+
+void Scheduler::PlanPrefills(const std::vector<Sequence*>& sequences, double left, StepPlan& plan) {
+  for (Sequence* sequence : sequences) {
+    const Work before = plan.work;
+    const bool planned = sequence->phase == Phase::kTrunk      ? PlanTrunk(*sequence, left, plan)
+                         : sequence->phase == Phase::kSkipping ? PlanSlice(*sequence, left, plan)
+                                                               : false;
+    if (!planned) continue;
+    sequence->planned = true;
+    left -= cost_.Seconds(plan.work) - cost_.Seconds(before);
+  }
+}
+
+bool Scheduler::PlanTrunk(Sequence& sequence, double left, StepPlan& plan) {
+  const bool first = plan.trunks.empty() && plan.skips.empty();
+  const int64_t begin = sequence.trunk_tokens;
+  const TrunkPiece chunk = NextChunk(sequence.shape, begin, options_.min_chunk_tokens,
+                                     options_.chunk_tokens, left, cost_);
+  if (!first && chunk.seconds > left) return false;
+  for (int32_t l = 0; l < sequence.shape.trunk_layers; ++l) {
+    if (!Cover(sequence, l, chunk.end)) return false;
+  }
+  CoverStates(sequence, chunk.end);
+  TrunkItem item;
+  item.id = sequence.id;
+  item.token_begin = begin;
+  item.token_end = chunk.end;
+  item.first_state_block = static_cast<int64_t>(sequence.prefix.size());
+  item.states = sequence.states;
+  // A step that failed may have covered more than this one.
+  const int64_t full = chunk.end / options_.block_tokens - item.first_state_block;
+  item.states.resize(std::min<int64_t>(static_cast<int64_t>(item.states.size()),
+                                       std::max<int64_t>(0, full) * StateBlocks(sequence.shape)));
+  plan.trunks.push_back(std::move(item));
+  plan.work += chunk.work;
+  return true;
+}
+
+bool Scheduler::PlanSlice(Sequence& sequence, double left, StepPlan& plan) {
+  const bool first = plan.trunks.empty() && plan.skips.empty();
+  const SkipPoint begin = sequence.skip;
+  const SkipPiece slice = NextSlice(sequence.shape, begin, options_.min_slice_rows, left, cost_);
+  if (!first && slice.seconds > left) return false;
+  for (int32_t l = begin.layer; l <= std::min(slice.end.layer, options_.layers - 1); ++l) {
+    const int64_t rows = sequence.shape.kv_prompt_tokens[l];
+    if (!Cover(sequence, l, l < slice.end.layer ? rows : std::min(rows, slice.end.row))) {
+      return false;
+    }
+  }
+  plan.skips.push_back({sequence.id, begin, slice.end});
+  plan.work += slice.work;
+  return true;
+}
+
+bool Scheduler::Cover(Sequence& sequence, int32_t layer, int64_t tokens) {
+  std::vector<BlockId>& blocks = sequence.tables[layer].blocks;
+  const int64_t missing =
+      BlocksFor(tokens, options_.block_tokens) - static_cast<int64_t>(blocks.size());
+  // Within the limit the pool cannot run out: what was promised is in it.
+  if (tokens > KvLimit(sequence.shape, layer) || (missing > 0 && !Take(missing, blocks))) {
+    sequence.over_limit = true;
+    return false;
+  }
+  if (missing > 0) {
+    sequence.owed -= missing;
+    Owed(sequence) -= missing;
+  }
+  return true;
+}
+
+}  // namespace skipserve

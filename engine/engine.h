@@ -55,7 +55,7 @@ struct EngineLoad {
   int64_t kv_blocks_used = 0;
   int64_t kv_blocks_reserved = 0;
   int64_t kv_blocks_total = 0;
-  int64_t kv_blocks_cached = 0;  // of the used ones, by prefixes that no request reads now
+  int64_t kv_blocks_cached = 0;  // of prefixes that no request reads: free to whoever needs them
   int64_t prefix_tokens = 0;     // tokens in the prefix cache
   int64_t prefix_evictions = 0;  // blocks of tokens that left it for others, since the start
   bool draining = false;

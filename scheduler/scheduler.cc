@@ -212,9 +212,9 @@ Scheduler::Load Scheduler::load() const {
   load.prefilling = prefilling_;
   load.decoding = static_cast<int64_t>(running_.size()) - prefilling_;
   load.blocks_total = pool_.total();
-  load.blocks_used = pool_.used();
   load.blocks_cached = prefixes_.evictable_blocks();
-  load.blocks_reserved = load.blocks_used - load.blocks_cached + owed_ + idle_owed_;
+  load.blocks_used = pool_.used() - load.blocks_cached;
+  load.blocks_reserved = load.blocks_used + owed_ + idle_owed_;
   load.prefix_tokens = static_cast<int64_t>(prefixes_.nodes().size()) * options_.block_tokens;
   load.prefix_evictions = prefixes_.evictions();
   return load;

@@ -68,10 +68,10 @@ class Scheduler {
     int64_t prefilling = 0;
     int64_t decoding = 0;
     int64_t blocks_total = 0;
-    int64_t blocks_used = 0;
-    int64_t blocks_reserved = 0;  // used by sequences, promised to them, or pinned
-    int64_t blocks_cached = 0;    // used by prefixes that nobody reads: free to whoever needs them
-    int64_t prefix_tokens = 0;    // tokens in the prefix cache, in all
+    int64_t blocks_used = 0;       // by sequences and by pinned prefixes
+    int64_t blocks_reserved = 0;   // these, and what is promised to admitted sequences
+    int64_t blocks_cached = 0;     // of prefixes that nobody reads: free to whoever needs them
+    int64_t prefix_tokens = 0;     // tokens in the prefix cache, in all
     int64_t prefix_evictions = 0;  // blocks of tokens that left it, since the start
   };
 

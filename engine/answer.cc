@@ -47,6 +47,8 @@ absl::StatusOr<bool> Answer::Next(absl::Span<const float> logits, const Sampler&
       sampler.Draw(logits, request_.sampling, counts_, BannedTokens(), position, request_.logprobs);
   if (!drawn.ok()) return drawn.status();
   last_token_ = drawn->token;
+  drawn_.push_back(last_token_);
+  replayed_ = drawn_.size();
   counts_.AddAnswer(last_token_);
   ++generated_;
   NoteTime(now);

@@ -26,6 +26,14 @@ class Answer {
   // sink.
   absl::StatusOr<bool> Next(absl::Span<const float> logits, const Sampler& sampler, absl::Time now);
 
+  // From now on, what was drawn so far is fed again, by ReplayedToken, before anything is drawn.
+  void BeginAgain() { replayed_ = 0; }
+  // The token that stands at the place of the logits that came, where it was drawn before.
+  std::optional<int32_t> ReplayedToken() {
+    if (replayed_ == drawn_.size()) return std::nullopt;
+    return drawn_[replayed_++];
+  }
+
   // Tells the sink the end, once. `report` has what only the engine knows; the rest is filled in
   // here.
   void Finish(absl::Status status, Report report, absl::Time now);
@@ -38,6 +46,7 @@ class Answer {
 
   const GenerateRequest& request() const { return request_; }
   const ResolvedSkip& skip() const { return skip_; }
+  int64_t generated() const { return generated_; }  // tokens so far
   int32_t last_token() const { return last_token_; }
 
  private:
@@ -55,6 +64,8 @@ class Answer {
   StreamDecoder decoder_;
   StopMatcher stops_;
   int64_t generated_ = 0;
+  std::vector<int32_t> drawn_;
+  size_t replayed_ = 0;  // of drawn_; all of them but after BeginAgain
   int32_t last_token_ = 0;
   FinishReason reason_ = FinishReason::kStop;
 

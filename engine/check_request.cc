@@ -56,6 +56,11 @@ absl::StatusOr<int64_t> CheckRequest(const GenerateRequest& request, const Model
     }
   }
   RETURN_IF_ERROR(CheckCacheSalt(request.cache_salt));
+  RETURN_IF_ERROR(CheckRange("priority", request.priority, -kMaxPriority, kMaxPriority));
+  if (request.client.size() > kMaxClient) {
+    return absl::InvalidArgumentError(absl::StrCat("the client's name has ", request.client.size(),
+                                                   " bytes; it may have up to ", kMaxClient));
+  }
   RETURN_IF_ERROR(CheckSampling(request.sampling));
   RETURN_IF_ERROR(CheckRange("logprobs", request.logprobs, -1, kMaxLogprobs));
   if (request.stop.strings.size() > kMaxStopStrings ||

@@ -58,6 +58,10 @@ struct EngineLoad {
   int64_t kv_blocks_cached = 0;  // of prefixes that no request reads: free to whoever needs them
   int64_t prefix_tokens = 0;     // tokens in the prefix cache
   int64_t prefix_evictions = 0;  // blocks of tokens that left it for others, since the start
+  int64_t preemptions = 0;  // since the start
+  // How long until there is likely room again, at the rate at which requests have been admitted
+  // lately; zero where none waits.
+  absl::Duration retry_after = absl::ZeroDuration();
   bool draining = false;
   std::vector<LevelFallback> fallbacks;  // levels not served for now, from gentle to fast
 };
@@ -107,7 +111,8 @@ class Engine {
 
   // Checks the request and queues it; events go to `sink` from then on, also where it is cancelled
   // at once. INVALID_ARGUMENT (the message says what to change), RESOURCE_EXHAUSTED (queue full, or
-  // larger than the KV pool), UNAVAILABLE (draining). On an error the sink is never called.
+  // larger than the KV pool), DEADLINE_EXCEEDED (its prompt alone takes longer), UNAVAILABLE
+  // (draining). On an error the sink is never called.
   virtual absl::StatusOr<RequestId> Submit(GenerateRequest request,
                                            std::shared_ptr<ResponseSink> sink) = 0;
 

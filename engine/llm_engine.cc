@@ -6,6 +6,7 @@
 #include "absl/algorithm/container.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "engine/check_request.h"
 #include "engine/guarded.h"
 #include "engine/prefix_keys.h"
@@ -47,6 +48,8 @@ absl::StatusOr<RequestId> LlmEngine::Submit(GenerateRequest request,
   ASSIGN_OR_RETURN(const int64_t max_tokens, CheckRequest(request, parts_.info));
   ASSIGN_OR_RETURN(ResolvedSkip skip, Resolve(request, now));
   SequenceShape shape = Shape(skip, max_tokens);
+  shape.priority = request.priority;
+  shape.client = request.client;
   if (parts_.prefix_cache) {
     ASSIGN_OR_RETURN(shape.prefix_keys,
                      PrefixKeys(request.prompt, shape.trunk_layers, request.cache_salt,
@@ -66,9 +69,21 @@ absl::StatusOr<RequestId> LlmEngine::Queue(SequenceShape shape, AnswerPtr answer
     return absl::ResourceExhaustedError(absl::StrCat(
         status.message(), ": lower max_tokens, shorten the prompt, or raise --kv-memory-mb"));
   }
+  if (TooLate(id, answer->request().deadline, parts_.now())) {
+    const double seconds = scheduler_.RemainingSeconds(id);
+    scheduler_.Remove(id);
+    return absl::DeadlineExceededError(absl::StrFormat(
+        "the deadline cannot be met: reading the prompt takes about %.1f s", seconds));
+  }
   answers_.emplace(id, std::move(answer));
   ++open_;
   return id;
+}
+
+bool LlmEngine::TooLate(RequestId id, absl::Time deadline, absl::Time now) const {
+  if (deadline == absl::InfiniteFuture()) return false;
+  if (scheduler_.phase(id) != SequencePhase::kWaiting) return deadline <= now;
+  return now + absl::Seconds(scheduler_.RemainingSeconds(id) / 2) >= deadline;
 }
 
 void LlmEngine::Cancel(RequestId id) {
@@ -101,6 +116,8 @@ EngineLoad LlmEngine::load() const {
   load.kv_blocks_cached = l.blocks_cached;
   load.prefix_tokens = l.prefix_tokens;
   load.prefix_evictions = l.prefix_evictions;
+  load.preemptions = preemptions_;
+  load.retry_after = scheduler_.TimeToDrain();
   load.draining = draining_;
   load.fallbacks = guard_.Fallbacks(parts_.now());
   return load;
@@ -191,9 +208,13 @@ std::vector<LlmEngine::Ended> LlmEngine::TakeEnded(absl::Time now) {
     end(id, absl::CancelledError("cancelled by the client"));
   std::vector<RequestId> late, rest;
   for (const auto& [id, answer] : answers_)
-    (answer->request().deadline <= now ? late : rest).push_back(id);
-  for (RequestId id : late)
-    end(id, absl::DeadlineExceededError("the request's deadline has passed"));
+    (TooLate(id, answer->request().deadline, now) ? late : rest).push_back(id);
+  for (RequestId id : late) {
+    const bool waits = scheduler_.phase(id) == SequencePhase::kWaiting;
+    end(id, absl::DeadlineExceededError(
+                waits ? "the request has waited too long to be answered before its deadline"
+                      : "the request's deadline has passed"));
+  }
   if (abandon_) {
     for (RequestId id : rest) end(id, absl::UnavailableError("the server is shutting down"));
   }
@@ -204,6 +225,11 @@ LlmEngine::Step LlmEngine::PlanStep(absl::Time now) {
   Step step;
   step.plan = scheduler_.Plan(now);
   step.draining = draining_;
+  for (SequenceId id : step.plan.preempted) {
+    ++preemptions_;
+    parts_.executor->Forget(id);
+    answers_.at(id)->BeginAgain();
+  }
   for (const auto& [id, unused] : canaries_) {
     if (draining_ || absl::c_linear_search(step.plan.dropped, id)) step.dropped.push_back(id);
   }
@@ -216,9 +242,9 @@ LlmEngine::Step LlmEngine::PlanStep(absl::Time now) {
     }
     const AnswerPtr& answer = answers_.at(id);
     step.answers.emplace(id, answer);
-    if (answer->admitted()) return;
+    if (parts_.executor->Knows(id)) return;
     Scheduler::Cached cached = scheduler_.cached(id);
-    answer->MarkAdmitted(scheduler_.admitted_at(id), cached.tokens);
+    if (!answer->admitted()) answer->MarkAdmitted(scheduler_.admitted_at(id), cached.tokens);
     step.admitted.push_back({id, answer, std::move(cached), reading_.count(id) > 0});
   };
   for (const DecodeItem& item : step.plan.decodes) add(item.id);
@@ -243,7 +269,7 @@ std::vector<LlmEngine::Ended> LlmEngine::BeginAdmitted(Step& step) {
     absl::Status status =
         Guarded([&] { return parts_.executor->Begin(id, std::move(sequence)); });
     if (status.ok()) {
-      if (!entry.prefix_only) BeginRecord(id, *answer);
+      if (!entry.prefix_only && !answer->generated()) BeginRecord(id, *answer);
       continue;
     }
     std::erase_if(step.plan.trunks, [id](const TrunkItem& item) { return item.id == id; });
@@ -268,6 +294,10 @@ std::vector<LlmEngine::Ended> LlmEngine::RunStep(Step& step) {
   } else {
     for (const SequenceLogits& row : *logits) {
       const AnswerPtr& answer = step.answers.at(row.id);
+      if (const std::optional<int32_t> token = answer->ReplayedToken()) {
+        parts_.executor->SetNextToken(row.id, *token);
+        continue;
+      }
       const absl::StatusOr<bool> complete =
           Guarded([&] { return answer->Next(row.logits, sampler_, now); });
       if (complete.ok()) Keep(row.id, *answer, row.logits);

@@ -92,6 +92,10 @@ class LlmEngine final : public Engine {
   void ObserveStep(const StepPlan& plan, absl::Duration duration);
   void Finish(std::vector<Ended> ended);
   SequenceShape Shape(const ResolvedSkip& skip, int64_t max_tokens) const;
+  // Whether it could not be answered in time even if it went on at once, and twice as fast as the
+  // cost model thinks.
+  bool TooLate(RequestId id, absl::Time deadline, absl::Time now) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<RequestId> Queue(SequenceShape shape, AnswerPtr answer)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<ResolvedSkip> Resolve(const GenerateRequest& request, absl::Time now) const;
@@ -127,6 +131,7 @@ class LlmEngine final : public Engine {
   std::unordered_map<RequestId, std::string> reading_ ABSL_GUARDED_BY(mutex_);  // names
   std::vector<RequestId> cancelled_ ABSL_GUARDED_BY(mutex_);
   int64_t open_ ABSL_GUARDED_BY(mutex_) = 0;  // submitted, and OnFinish not yet called
+  int64_t preemptions_ ABSL_GUARDED_BY(mutex_) = 0;
   RequestId next_id_ ABSL_GUARDED_BY(mutex_) = 1;
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;  // no new work
   bool abandon_ ABSL_GUARDED_BY(mutex_) = false;   // end what still runs

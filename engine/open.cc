@@ -17,6 +17,7 @@ constexpr int32_t kBlockTokens = 32;
 constexpr int64_t kFullContexts = 4;      // the default KV pool holds so many
 constexpr double kKvShareOfMemory = 0.4;  // but takes at most this much
 
+constexpr int32_t kMaxPrefilling = 8;  // each holds its prompt's hidden states
 constexpr double kShareOfGap = 0.9;  // of the time between two tokens that a step is planned for
 
 // Seconds per unit of work before any step has run: a middling server's core or two. The cost model
@@ -68,6 +69,8 @@ absl::Status CheckOptions(const EngineOptions& o) {
   RETURN_IF_ERROR(positive("--max-context", o.max_context, 0));
   RETURN_IF_ERROR(positive("--max-running", o.max_running, 1));
   RETURN_IF_ERROR(positive("--max-queue", o.max_queue, 1));
+  RETURN_IF_ERROR(positive("--max-queue-tokens", o.max_queue_tokens, 0));
+  RETURN_IF_ERROR(positive("--promised-tokens", o.promised_tokens, 0));
   RETURN_IF_ERROR(positive("--default-max-tokens", o.default_max_tokens, 1));
   RETURN_IF_ERROR(positive("--chunk-tokens", o.chunk_tokens, 32));
   RETURN_IF_ERROR(positive("--skip-min-prompt", o.skip_min_prompt, 0));
@@ -167,6 +170,9 @@ absl::StatusOr<std::unique_ptr<Engine>> OpenEngine(const EngineOptions& options,
   parts.scheduler.layers = config.layers;
   parts.scheduler.max_running = options.max_running;
   parts.scheduler.max_queue = options.max_queue;
+  if (options.max_queue_tokens > 0) parts.scheduler.max_queue_tokens = options.max_queue_tokens;
+  if (options.promised_tokens > 0) parts.scheduler.promised_new_tokens = options.promised_tokens;
+  parts.scheduler.max_prefilling = std::min(kMaxPrefilling, options.max_running);
   parts.scheduler.chunk_tokens = options.chunk_tokens;
   parts.scheduler.busy_step_seconds = kShareOfGap * absl::ToDoubleSeconds(options.max_token_gap);
   parts.scheduler.state_blocks = StateBlocks(kv_layout, config.width, executor.state_dtype);

@@ -22,6 +22,10 @@ struct EngineOptions {
   int64_t max_context = 0;            // tokens of prompt and answer; 0: the model's
   int32_t max_running = 32;           // sequences that decode or prefill at once
   int32_t max_queue = 256;            // requests that may wait
+  int64_t max_queue_tokens = 0;       // their prompts' tokens, all together; 0: no bound
+  // New tokens whose KV a request is promised when it is admitted; an answer that becomes longer
+  // takes what is free, or gives way and is computed again. 0: all that it may need.
+  int64_t promised_tokens = 256;
   int64_t default_max_tokens = 1024;  // new tokens where a request does not say
   int64_t chunk_tokens = 512;         // prompt tokens computed together, at most
   absl::Duration max_token_gap = absl::Milliseconds(100);  // between two tokens of an answer

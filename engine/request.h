@@ -47,6 +47,8 @@ struct SkipRequest {
 };
 
 constexpr size_t kMaxCacheSalt = 128;
+constexpr size_t kMaxClient = 256;
+constexpr int32_t kMaxPriority = 100;
 
 struct GenerateRequest {
   std::vector<int32_t> prompt;  // token ids, at least one
@@ -56,6 +58,10 @@ struct GenerateRequest {
   // Requests share what is cached of their prompts only where this is equal: nobody can tell by the
   // time it takes what others have asked. At most kMaxCacheSalt bytes.
   std::string cache_salt;
+  // Higher ones are admitted first and preempted last; from -kMaxPriority to kMaxPriority.
+  int32_t priority = 0;
+  // Whose it is: clients that wait share the machine evenly. At most kMaxClient bytes.
+  std::string client;
   int32_t logprobs = -1;            // -1: none; k >= 0: the token's own and the k best (k <= 20)
   bool layer_report = false;        // counts by layer in the report
   bool row_report = false;          // active rows by layer in the report (large)

@@ -1,4 +1,7 @@
 // What must hold between any two calls, checked from scratch and slowly. For tests.
+#include <algorithm>
+#include <map>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -149,7 +152,7 @@ absl::Status Scheduler::CheckSequence(const Sequence& sequence) const {
     }
   }
   if (used > sequence.blocks_needed || sequence.owed < 0 ||
-      (!shape.prefix_only && sequence.owed != sequence.blocks_needed - used)) {
+      (!shape.prefix_only && sequence.owed != std::max<int64_t>(0, Promised(sequence) - used))) {
     return Broken("sequence ", id, " uses ", used, " blocks and may take ", sequence.owed,
                   ", needs ", sequence.blocks_needed);
   }
@@ -163,10 +166,19 @@ absl::Status Scheduler::CheckQueues() const {
                   " idle of ", sequences_.size());
   }
   std::unordered_map<SequenceId, int> places;
-  int64_t owed = 0;
+  int64_t owed = 0, waiting_tokens = 0;
   int32_t prefilling = 0;
+  std::map<std::string, int64_t> clients;
+  for (const auto& [id, sequence] : sequences_) {
+    if (!sequence.idle) ++clients[sequence.shape.client];
+  }
+  for (const auto& [name, client] : clients_) {
+    if (client.sequences != clients[name]) return Broken("a client's sequences are miscounted");
+  }
+  if (clients.size() != clients_.size()) return Broken(clients.size(), " clients are here");
   for (const Sequence* sequence : waiting_) {
     if (sequence->phase != Phase::kWaiting) return Broken(sequence->id, " waits in a wrong phase");
+    waiting_tokens += sequence->shape.prompt_tokens;
     ++places[sequence->id];
   }
   for (const Sequence* sequence : running_) {
@@ -189,12 +201,16 @@ absl::Status Scheduler::CheckQueues() const {
     return Broken(owed, " + ", idle_owed, " blocks promised, counted ", owed_, " + ", idle_owed_,
                   ", ", Spare(), " to spare");
   }
+  if (waiting_tokens != waiting_tokens_) {
+    return Broken("prompts of ", waiting_tokens, " tokens wait, counted ", waiting_tokens_);
+  }
   if (prefilling != prefilling_) {
     return Broken(prefilling, " sequences prefill, counted ", prefilling_);
   }
   if (running_.size() > static_cast<size_t>(options_.max_running) ||
       prefilling > options_.max_prefilling ||
-      waiting_.size() > static_cast<size_t>(options_.max_queue) ||
+      // Those who were preempted come on top.
+      waiting_.size() > static_cast<size_t>(options_.max_queue + options_.max_running) ||
       idle_.size() > static_cast<size_t>(options_.max_idle)) {
     return Broken("more sequences than allowed: ", waiting_.size(), " waiting, ", running_.size(),
                   " running, ", prefilling, " prefilling, ", idle_.size(), " idle");

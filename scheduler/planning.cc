@@ -13,16 +13,19 @@ StepPlan Scheduler::Plan(absl::Time now) {
   for (Sequence* sequence : running_) sequence->planned = false;
   if (!idle_.empty()) idle_.front()->planned = false;
   if (!running_.empty()) {
-    PlanDecodes(running_, plan);
+    // Those who are to be preempted last take their blocks first.
+    std::vector<Sequence*> decodes = running_;
+    std::stable_sort(decodes.begin(), decodes.end(), [](const Sequence* a, const Sequence* b) {
+      return a->shape.priority > b->shape.priority;
+    });
+    PlanDecodes(decodes, plan);
     std::vector<Sequence*> prefills;
     for (Sequence* s : running_) {
       if (s->phase == Phase::kTrunk || s->phase == Phase::kSkipping) prefills.push_back(s);
     }
-    if (options_.shortest_first) {
-      std::stable_sort(prefills.begin(), prefills.end(), [&](const Sequence* a, const Sequence* b) {
-        return Before(*a, *b, now);
-      });
-    }
+    std::stable_sort(prefills.begin(), prefills.end(), [&](const Sequence* a, const Sequence* b) {
+      return Before(*a, *b, now);
+    });
     const double left = plan.decodes.empty() ? options_.idle_step_seconds
                                              : options_.busy_step_seconds - cost_.Seconds(plan.work);
     PlanPrefills(prefills, left, plan);
@@ -38,6 +41,14 @@ void Scheduler::PlanDecodes(const std::vector<Sequence*>& sequences, StepPlan& p
   plan.decodes.reserve(sequences.size());
   for (Sequence* sequence : sequences) {
     if (sequence->phase != Phase::kDecode) continue;
+    int64_t missing = 0;
+    for (int32_t l = 0; l < options_.layers; ++l) {
+      missing += Missing(*sequence, l, sequence->kv_tokens(l) + 1);
+    }
+    if (sequence->kv_tokens(0) + 1 <= KvLimit(sequence->shape, 0) &&
+        !MakeRoom(*sequence, missing, plan)) {
+      continue;
+    }
     bool covered = true;
     for (int32_t l = 0; l < options_.layers && covered; ++l) {
       covered = Cover(*sequence, l, sequence->kv_tokens(l) + 1);
@@ -106,19 +117,23 @@ bool Scheduler::PlanSlice(Sequence& sequence, double left, StepPlan& plan) {
   return true;
 }
 
+int64_t Scheduler::Missing(const Sequence& sequence, int32_t layer, int64_t tokens) const {
+  const auto have = static_cast<int64_t>(sequence.tables[layer].blocks.size());
+  return std::max<int64_t>(0, BlocksFor(tokens, options_.block_tokens) - have);
+}
+
 bool Scheduler::Cover(Sequence& sequence, int32_t layer, int64_t tokens) {
-  std::vector<BlockId>& blocks = sequence.tables[layer].blocks;
-  const int64_t missing =
-      BlocksFor(tokens, options_.block_tokens) - static_cast<int64_t>(blocks.size());
-  // Within the limit the pool cannot run out: what was promised is in it.
-  if (tokens > KvLimit(sequence.shape, layer) || (missing > 0 && !Take(missing, blocks))) {
+  const int64_t missing = Missing(sequence, layer, tokens);
+  const int64_t promised = std::min(missing, sequence.owed);
+  // Within its limit the pool cannot run out: what was promised is in it, and room has been made for
+  // the rest.
+  if (tokens > KvLimit(sequence.shape, layer) || missing - promised > Spare() ||
+      !Take(missing, sequence.tables[layer].blocks)) {
     sequence.over_limit = true;
     return false;
   }
-  if (missing > 0) {
-    sequence.owed -= missing;
-    Owed(sequence) -= missing;
-  }
+  sequence.owed -= promised;
+  Owed(sequence) -= promised;
   return true;
 }
 

@@ -30,6 +30,8 @@ absl::Status Scheduler::CheckOptions(const Options& options) {
       {"busy_step_seconds", options.busy_step_seconds >= 0},  // false for NaN
       {"idle_step_seconds", options.idle_step_seconds >= 0},
       {"state_blocks", options.state_blocks >= 0},
+      {"max_queue_tokens", options.max_queue_tokens >= 1},
+      {"promised_new_tokens", options.promised_new_tokens >= 1},
   };
   for (const auto& check : checks) {
     if (!check.ok) {
@@ -87,6 +89,7 @@ std::vector<PrefixNode*> Scheduler::Match(const SequenceShape& shape) const {
 Sequence& Scheduler::Record(SequenceId id, SequenceShape shape) {
   Sequence& sequence = sequences_[id];
   sequence.id = id;
+  sequence.arrival = ++arrivals_;
   sequence.blocks_needed = BlocksNeeded(shape);
   sequence.shape = std::move(shape);
   return sequence;
@@ -99,6 +102,15 @@ absl::Status Scheduler::Add(SequenceId id, SequenceShape shape) {
                                                      " requests are waiting, at most ",
                                                      options_.max_queue, " may; try again later"));
   }
+  if (!waiting_.empty() && shape.prompt_tokens > options_.max_queue_tokens - waiting_tokens_) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        kQueueFull, "prompts of ", waiting_tokens_, " tokens are waiting, and with this one's ",
+        shape.prompt_tokens, " they would be more than the ", options_.max_queue_tokens,
+        " that may; try again later"));
+  }
+  waiting_tokens_ += shape.prompt_tokens;
+  Client& client = clients_[shape.client];
+  if (client.sequences++ == 0) client.served = std::max(client.served, served_last_);
   waiting_.push_back(&Record(id, std::move(shape)));
   return absl::OkStatus();
 }
@@ -125,17 +137,31 @@ bool Scheduler::Remove(SequenceId id) {
     std::erase(idle_, &sequence);
   } else if (sequence.phase == Phase::kWaiting) {
     std::erase(waiting_, &sequence);
+    waiting_tokens_ -= sequence.shape.prompt_tokens;
   } else {
     std::erase(running_, &sequence);
     if (sequence.phase == Phase::kTrunk || sequence.phase == Phase::kSkipping) --prefilling_;
+  }
+  if (!sequence.idle) {
+    const auto client = clients_.find(sequence.shape.client);
+    if (--client->second.sequences == 0) clients_.erase(client);
   }
   sequences_.erase(found);
   return true;
 }
 
 void Scheduler::Commit(const StepPlan& plan) {
+  Work decode;
+  for (WorkKind kind : {WorkKind::kDecodePass, WorkKind::kDecodeRow, WorkKind::kDecodeKv}) {
+    decode[kind] = plan.work[kind];
+  }
   for (const DecodeItem& item : plan.decodes) {
-    if (Sequence* sequence = TakePlanned(item.id, Phase::kDecode)) ++sequence->decoded;
+    Sequence* sequence = TakePlanned(item.id, Phase::kDecode);
+    if (sequence == nullptr) continue;
+    ++sequence->decoded;
+    if (sequence->idle) continue;
+    Charge(sequence->shape.client,
+           cost_.Seconds(decode) / static_cast<double>(plan.decodes.size()));
   }
   for (const TrunkItem& item : plan.trunks) {
     Sequence* sequence = TakePlanned(item.id, Phase::kTrunk);
@@ -204,7 +230,15 @@ Scheduler::Cached Scheduler::cached(SequenceId id) const {
   return cached;
 }
 
-double Scheduler::RemainingSeconds(SequenceId id) const { return Remaining(sequences_.at(id)); }
+double Scheduler::RemainingSeconds(SequenceId id) const {
+  const Sequence& sequence = sequences_.at(id);
+  if (sequence.phase != Phase::kWaiting) return Remaining(sequence);
+  Sequence admitted;
+  admitted.shape = sequence.shape;
+  admitted.trunk_tokens =
+      static_cast<int64_t>(Match(sequence.shape).size()) * options_.block_tokens;
+  return Remaining(admitted);
+}
 
 Scheduler::Load Scheduler::load() const {
   Load load;

@@ -7,6 +7,14 @@
 // first token comes from the prefill's logits; each decode step writes the token before to every
 // layer's cache, so the last of max_new_tokens is never written.
 //
+// Memory for a prompt is promised at admission, and for the first of its new tokens; an answer that
+// grows beyond them takes what is free, and where nothing is, the youngest sequence of the lowest
+// priority gives up its blocks and begins again later. The oldest of the highest priority never
+// does, so all come to their end.
+//
+// Who is admitted next: the highest priority; of its clients the one that has had least of the
+// machine; of that one's sequences the one with the shortest prefill.
+//
 // What a step may take is a time: a cost model that learns from the steps that ran says how much
 // prefill fits beside the decodes. Shortest remaining prefill first, where waiting makes a prefill
 // shorter by the time waited: a short prompt does not stand behind a long one, and nobody stands
@@ -25,6 +33,8 @@
 
 #include <cstdint>
 #include <deque>
+#include <map>
+#include <string>
 #include <unordered_map>
 #include <vector>
 
@@ -49,6 +59,8 @@ class Scheduler {
     int32_t max_running = 32;       // admitted sequences, prefilling or decoding: the widest decode
     int32_t max_prefilling = 2;     // admitted and still in prefill (each holds hidden states)
     int32_t max_queue = 256;        // waiting sequences
+    int64_t max_queue_tokens = int64_t{1} << 40;  // their prompts' tokens, unless there is only one
+    int64_t promised_new_tokens = int64_t{1} << 40;  // at admission; fewer than it may need: overcommit
     int32_t max_idle = 2;           // sequences of idle priority, the one that runs included
     int64_t min_chunk_tokens = 32;  // trunk chunks end at multiples of it, or with the prompt
     int64_t min_slice_rows = 64;    // likewise slices of skipping layers
@@ -138,6 +150,10 @@ class Scheduler {
   absl::StatusOr<int64_t> Pin(const std::vector<PrefixKey>& keys);
   void Unpin(const std::vector<PrefixKey>& keys, int64_t blocks);
 
+  // How long until about half of those who wait now have been admitted, at the rate at which that
+  // has gone lately; zero where nobody waits.
+  absl::Duration TimeToDrain() const;
+
   // Of the six below, the id must be known.
   Phase phase(SequenceId id) const;
   // One table per layer; none while waiting. Valid until the next call that is not const.
@@ -147,7 +163,7 @@ class Scheduler {
   // InfiniteFuture while waiting.
   absl::Time admitted_at(SequenceId id) const;
   Cached cached(SequenceId id) const;
-  // Of its prefill, by the cost model, if it had the machine to itself.
+  // Of its prefill, by the cost model, if it had the machine to itself from now on.
   double RemainingSeconds(SequenceId id) const;
 
   Load load() const;
@@ -162,15 +178,23 @@ class Scheduler {
   Sequence& Record(SequenceId id, SequenceShape shape);
   std::vector<PrefixNode*> Match(const SequenceShape& shape) const;
   double Remaining(const Sequence& sequence) const;
+  // The order of prefills, and in `Next` of admissions.
   bool Before(const Sequence& a, const Sequence& b, absl::Time now) const;
+  std::vector<Sequence*>::iterator Next(absl::Time now);
 
   void Admit(absl::Time now, StepPlan& plan);
   void Start(Sequence& sequence, const std::vector<PrefixNode*>& prefix, absl::Time now);
   void StartIdle(absl::Time now);
+  int64_t Promised(const Sequence& sequence) const;
+  void Charge(const std::string& client, double seconds);
   void DropIdle(StepPlan& plan);
 
   void PlanDecodes(const std::vector<Sequence*>& sequences, StepPlan& plan);
   void PlanPrefills(const std::vector<Sequence*>& sequences, double left, StepPlan& plan);
+  // Room for `missing` blocks beyond what is promised to the sequence, where need be by preemption;
+  // false where it was itself the one to go.
+  bool MakeRoom(Sequence& sequence, int64_t missing, StepPlan& plan);
+  void Preempt(Sequence& sequence, StepPlan& plan);
   bool PlanTrunk(Sequence& sequence, double left, StepPlan& plan);
   bool PlanSlice(Sequence& sequence, double left, StepPlan& plan);
 
@@ -178,9 +202,10 @@ class Scheduler {
   int64_t Spare() const;
   // Takes blocks from the pool, where need be from prefixes that nobody reads.
   bool Take(int64_t count, std::vector<BlockId>& blocks);
-  // Takes what layer `layer` lacks to hold `tokens` tokens. False, and nothing taken, beyond the
-  // reservation.
+  // Takes what layer `layer` lacks to hold `tokens` tokens: what was promised first, then what is to
+  // spare. False, and nothing taken, beyond the sequence's limit.
   bool Cover(Sequence& sequence, int32_t layer, int64_t tokens);
+  int64_t Missing(const Sequence& sequence, int32_t layer, int64_t tokens) const;
   // Takes the blocks for the states of all full blocks before token `end`, as far as there is room.
   void CoverStates(Sequence& sequence, int64_t end);
   int64_t StateBlocks(const SequenceShape& shape) const;
@@ -206,6 +231,18 @@ class Scheduler {
   CostModel cost_;
   int64_t owed_ = 0;       // what ordinary sequences may still take
   int64_t idle_owed_ = 0;  // the idle sequence that runs
+  // Seconds of the machine that each client has had, on a scale on which who comes anew begins where
+  // the one admitted last stands; only of clients that have sequences.
+  struct Client {
+    double served = 0;
+    int64_t sequences = 0;
+  };
+  std::map<std::string, Client> clients_;
+  double served_last_ = 0;
+  int64_t arrivals_ = 0, admissions_ = 0;
+  absl::Time admitted_last_ = absl::InfinitePast();
+  absl::Duration admission_interval_ = absl::ZeroDuration();  // lately, while others waited
+  int64_t waiting_tokens_ = 0;
   int32_t prefilling_ = 0;
   std::unordered_map<SequenceId, Sequence> sequences_;  // its addresses stay while it grows
   std::vector<Sequence*> waiting_;                      // in order of arrival

@@ -19,10 +19,13 @@ struct Sequence {
   SequenceId id = 0;
   SequenceShape shape;
   int64_t blocks_needed = 0;  // at most, shared ones included
-  int64_t owed = 0;           // of these, blocks that it may still take; 0 while waiting
+  int64_t owed = 0;           // of these, blocks promised and not yet taken; 0 while waiting
+  int64_t promised_new = 0;   // new tokens that the promise is for
   absl::Time seen_at = absl::InfiniteFuture();  // by the first plan since it came
   absl::Time admitted_at = absl::InfiniteFuture();
-  bool idle = false;  // of idle priority
+  int64_t arrival = 0;    // which one it was to come
+  int64_t admission = 0;  // which admission it was: a later one is younger
+  bool idle = false;      // of idle priority
 
   SequencePhase phase = SequencePhase::kWaiting;
   int64_t trunk_tokens = 0;  // prompt tokens that have passed the trunk

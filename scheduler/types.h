@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "absl/time/time.h"
@@ -62,6 +63,8 @@ struct SequenceShape {
   std::vector<PrefixKey> prefix_keys;
   // Only reads the trunk, for the prefix cache; kv_prompt_tokens are 0 behind it.
   bool prefix_only = false;
+  int32_t priority = 0;  // a higher one comes first, and is preempted last
+  std::string client;    // whose it is: clients share the machine evenly while both wait
 
   int32_t layers() const { return static_cast<int32_t>(kv_prompt_tokens.size()); }
 };
@@ -94,10 +97,13 @@ struct StepPlan {
   std::vector<TrunkItem> trunks;
   std::vector<SkipItem> skips;
   Work work;  // of all of them
+  // Sequences that had to give their blocks to others before the rest of the plan: they wait again,
+  // from their beginning, and what they had generated must be decoded again.
+  std::vector<SequenceId> preempted;
   // Idle sequences that had to give their blocks to ordinary ones: gone from the scheduler.
   std::vector<SequenceId> dropped;
 
-  // No work; some may have been dropped.
+  // No work; some may have been dropped or preempted.
   bool empty() const { return decodes.empty() && trunks.empty() && skips.empty(); }
 };
 

@@ -213,6 +213,7 @@ TEST_F(CanaryTest, MoreThanCanWaitAreDropped) {
 TEST_F(CanaryTest, GivesItsMemoryToWhoNeedsIt) {
   EngineOptions options = Watching();
   options.kv_memory_mb = 2;
+  options.promised_tokens = 0;
   while (!OpenEngine(options).ok()) ++options.kv_memory_mb;  // room for little more than a context
   Engine* const engine = Open(options);
   BeginLongCanary(*engine);

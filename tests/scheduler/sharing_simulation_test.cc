@@ -1,9 +1,11 @@
-// Thousands of random lives of a scheduler whose prompts begin alike, over a shadow of the pool's
+// Thousands of random lives of a scheduler whose prompts begin alike and whose answers may outgrow
+// what they were promised, over a shadow of the pool's
 // memory in which every slot knows the tokens it was computed from: what a sequence reads must be
 // what it would have computed itself, whoever computed it, whatever was evicted in between.
 #include <map>
 #include <random>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "scheduler/shape.h"
 #include "shapes.h"
@@ -19,7 +21,7 @@ uint64_t Chain(uint64_t before, uint64_t value) {
 
 struct Counts {
   int64_t finished = 0, hits = 0, full_hits = 0, states_read = 0, evictions = 0, pins = 0,
-          dropped_publishes = 0, prefixes_read = 0;
+          preempted = 0, prefixes_read = 0, queue_full = 0;
 };
 
 class Life {
@@ -70,6 +72,8 @@ class Life {
     options.idle_step_seconds = static_cast<double>(Between(0, 400));
     options.state_blocks = static_cast<int32_t>(Between(0, 3));
     options.cost = SecondAFlop();
+    if (Chance(60)) options.promised_new_tokens = Between(1, 6);
+    if (Chance(30)) options.max_queue_tokens = Between(50, 400);
     return options;
   }
 
@@ -78,8 +82,8 @@ class Life {
     Prompt prompt;
     SequenceShape& shape = prompt.shape;
     const bool dense = Chance(40);
-    shape = dense ? DenseShape(options_.layers, Between(1, 80), Between(1, 12))
-                  : SkippingShape(options_.layers, Between(1, 80), 1, Between(1, 12));
+    shape = dense ? DenseShape(options_.layers, Between(1, 80), Between(1, 25))
+                  : SkippingShape(options_.layers, Between(1, 80), 1, Between(1, 25));
     for (size_t i = 0; i < shape.skip_layers.size(); ++i) {
       const int64_t rows = Between(1, shape.prompt_tokens);
       shape.kv_prompt_tokens[shape.trunk_layers + i] = shape.skip_layers[i].rows = rows;
@@ -99,7 +103,9 @@ class Life {
       prompt.tokens.push_back(chain);
       if ((i + 1) % options_.block_tokens == 0) shape.prefix_keys.push_back({chain, ~chain});
     }
-    if (Chance(10)) shape.prefix_keys.clear();
+    if (Chance(10) && !shape.prefix_only) shape.prefix_keys.clear();
+    shape.priority = Chance(70) ? 0 : static_cast<int32_t>(Between(-1, 1));
+    shape.client = std::string(static_cast<size_t>(Between(0, 2)), 'c');
     return prompt;
   }
 
@@ -109,13 +115,22 @@ class Life {
       --arrivals_;
       Prompt prompt = RandomPrompt();
       const SequenceId id = next_id_++;
-      if (scheduler_.Add(id, prompt.shape).ok()) prompts_[id] = std::move(prompt);
+      const absl::Status status = scheduler_.Add(id, prompt.shape);
+      counts_.queue_full += absl::StartsWith(status.message(), Scheduler::kQueueFull);
+      if (status.ok()) prompts_[id] = std::move(prompt);
     }
     if (Chance(5)) PinOrUnpin();
     RemoveSome();
     const StepPlan plan = scheduler_.Plan(now_);
     if (absl::Status status = scheduler_.CheckInvariants(); !status.ok()) return status;
-    if (plan.empty() && !prompts_.empty() && !AnyDone()) {
+    for (SequenceId id : plan.preempted) {
+      ++counts_.preempted;
+      begun_.erase(id);
+      if (scheduler_.phase(id) != Scheduler::Phase::kWaiting) {
+        return absl::InternalError("a preempted sequence does not wait");
+      }
+    }
+    if (plan.empty() && plan.preempted.empty() && !prompts_.empty() && !AnyDone()) {
       return absl::InternalError("an empty plan with work to do");
     }
     for (const auto& [id, prompt] : prompts_) {
@@ -287,6 +302,8 @@ TEST(SharingSimulation, EverybodyReadsTheirOwnTokens) {
   EXPECT_GT(counts.evictions, 5000);
   EXPECT_GT(counts.pins, 500);
   EXPECT_GT(counts.prefixes_read, 500);
+  EXPECT_GT(counts.preempted, 1000);
+  EXPECT_GT(counts.queue_full, 1000);
 }
 
 }  // namespace

@@ -32,6 +32,7 @@ Work FirstGuess(const ModelConfig& config, DType dtype) {
   Work cost;
   cost[WorkKind::kMatMul] = 1 / 2e11;
   cost[WorkKind::kAttention] = 1 / 1e11;
+  cost[WorkKind::kKeys] = kv_bytes / 5e9;
   cost[WorkKind::kProbe] = 1 / 1e11;
   cost[WorkKind::kLayer] = 50e-6;
   cost[WorkKind::kDecodePass] = weight_bytes / 1e10;

@@ -10,13 +10,14 @@ namespace skipserve {
 enum class WorkKind : size_t {
   kMatMul,      // FLOPs of matrix products over rows of prompts
   kAttention,   // FLOPs of their attention
+  kKeys,        // keys that pieces of prefill attend to, summed over layers: read once a piece
   kProbe,       // FLOPs of the probes' scores
   kLayer,       // layers that a piece of prefill goes through: what calls cost by themselves
   kDecodePass,  // passes over the weights for a decode step: 0 or 1
   kDecodeRow,   // sequences that decode
   kDecodeKv,    // cached tokens that they read, summed over layers
 };
-constexpr size_t kWorkKinds = 7;
+constexpr size_t kWorkKinds = 8;
 
 // Amounts by kind; as a rate, seconds per unit.
 struct Work {

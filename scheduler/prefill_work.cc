@@ -41,6 +41,7 @@ Work LayerWork(const SkipLayer& layer, int64_t begin, int64_t end) {
     const int64_t stop = std::min(end, half);
     work[WorkKind::kMatMul] += static_cast<double>(stop - begin) * layer.attention_flops_per_row;
     work[WorkKind::kAttention] += Pairs(begin, stop) * layer.attention_flops_per_pair;
+    work[WorkKind::kKeys] += static_cast<double>(stop);
   }
   if (end > half) {
     const int64_t start = std::max(begin, half);
@@ -78,6 +79,7 @@ Work TrunkWork(const SequenceShape& shape, int64_t begin, int64_t end) {
   Work work;
   work[WorkKind::kMatMul] = static_cast<double>(end - begin) * shape.trunk_flops_per_token;
   work[WorkKind::kAttention] = Pairs(begin, end) * shape.trunk_flops_per_pair;
+  work[WorkKind::kKeys] = static_cast<double>(end) * shape.trunk_layers;
   work[WorkKind::kLayer] = shape.trunk_layers;
   return work;
 }

@@ -68,14 +68,16 @@ void CpuOps::PrefillAttention(TensorView q, absl::Span<const KvSegment> segments
                               const KvPool& pool, TensorView out) {
   CheckShapes(q, pool, out);
   const Bf16Attention* const bf16 = FindBf16Attention(pool.layout);
-  const int64_t tile = bf16 ? Bf16Attention::kTileRows : PrefillTileColumns();
-  const int64_t most_tiles = bf16 ? kTaskBf16Tiles : kTaskPanels;
+  const int64_t tile = bf16 ? Bf16Attention::kTileStep : PrefillTileColumns();
+  const int64_t full = bf16 ? Bf16Attention::kTileRows / Bf16Attention::kTileStep : 1;
+  const int64_t most_tiles = bf16 ? kTaskBf16Tiles * full : kTaskPanels;
   const int64_t num_tasks = (bf16 ? kBf16TasksPerThread : kTasksPerThread) * pool_.threads();
   const int64_t group = q.cols / pool.layout.head_dim / pool.layout.kv_heads;
   int64_t total_rows = 0;
   for (const KvSegment& s : segments) total_rows += s.row_count;
   const int64_t columns = total_rows * group * pool.layout.kv_heads;
-  const int64_t tiles = std::clamp<int64_t>(columns / (tile * num_tasks), 1, most_tiles);
+  int64_t tiles = std::clamp<int64_t>(columns / (tile * num_tasks), 1, most_tiles);
+  if (tiles > full) tiles -= tiles % full;  // a large task is of full tiles
   const int64_t rows = std::max<int64_t>(1, tiles * tile / group);
 
   std::vector<PrefillTask> tasks;

@@ -20,9 +20,10 @@ class Bf16Attention {
   // Null where oneDNN has no such product here.
   static std::unique_ptr<Bf16Attention> Make(int64_t head_dim);
 
-  // Rows of (query, head) pairs of a group in one tile; a task of a multiple of these wastes
-  // nothing.
+  // Rows of (query, head) pairs of a group in a full tile, and in the smallest; tiles come in
+  // multiples of the smallest, so a task of such a multiple wastes nothing.
   static constexpr int64_t kTileRows = 192;
+  static constexpr int64_t kTileStep = 48;
 
   virtual int64_t head_dim() const = 0;
   virtual size_t ScratchBytes(int64_t num_rows, int64_t group) const = 0;

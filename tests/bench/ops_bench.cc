@@ -162,7 +162,7 @@ SKIPSERVE_BENCH(MatMul)
     ->ArgsProduct({{1}, {49152}, {576}, {0, 1}, {1, 2}});
 SKIPSERVE_BENCH(Prefill)
     ->ArgNames({"rows", "kv_len", "head_dim", "bf16", "threads"})
-    ->ArgsProduct({{512}, {512, 8000}, {64}, {0, 1}, {1, 2}})
+    ->ArgsProduct({{32, 64, 128, 512}, {512, 8000}, {64}, {0, 1}, {1, 2}})
     ->ArgsProduct({{2048}, {8000}, {64, 128}, {0, 1}, {2}});
 SKIPSERVE_BENCH(Decode)
     ->ArgNames({"sequences", "kv_len", "bf16", "threads"})

@@ -59,8 +59,8 @@ class LlamaServer(Skipserve):
         sys.exit(open(self.log.name).read())
 
 
-def stream(port, body, path="/v1/completions", stop=lambda: False):
-    """The times of a request's tokens, seconds since it was sent, and its last chunk; ends early where stop() says so."""
+def stream(port, body, path="/v1/completions", each=lambda times: True):
+    """The times of a request's tokens, seconds since it was sent, and its last chunk; ends early where each() says no."""
     body = {**body, "stream": True, "stream_options": {"include_usage": True}}
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
     begin = time.monotonic()
@@ -76,7 +76,7 @@ def stream(port, body, path="/v1/completions", stop=lambda: False):
         if chunk.get("choices"):
             times.append(time.monotonic() - begin)
         last.update({k: v for k, v in chunk.items() if v})
-        if stop():
+        if not each(times):
             break
     connection.close()
     return times, last

@@ -29,10 +29,14 @@ def read_prompts(port, seconds, size, extra, done):
 
 def decode(port, finished, gaps, i, extra):
     """A stream that goes on until the end, asked for again where it comes to its own."""
+    def each(times):
+        if len(times) > 1:
+            gaps.append(times[-1] - times[-2])
+        return not finished.is_set()
+
     while not finished.is_set():
-        times, _ = stream(port, {"prompt": f"Story {i}: Once upon a time", "max_tokens": 4000, "temperature": 0.8, "seed": i,
-                                 "ignore_eos": True, **extra}, stop=finished.is_set)
-        gaps += [b - a for a, b in zip(times, times[1:])]
+        stream(port, {"prompt": f"Story {i}: Once upon a time", "max_tokens": 4000, "temperature": 0.8, "seed": i,
+                      "ignore_eos": True, **extra}, each=each)
 
 
 def measure(server, a, extra):

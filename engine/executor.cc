@@ -51,6 +51,8 @@ absl::Status Executor::Begin(SequenceId id, NewSequence sequence) {
     }
   }
   if (sequence.plan.dense()) {
+    const int64_t rows = std::min(decoder_.max_rows(), sequence.plan.prompt_tokens);
+    ASSIGN_OR_RETURN(s.chunk, ops.Allocate(rows * decoder_.config().width * sizeof(float)));
     s.skip.plan = std::move(sequence.plan);
   } else {
     ASSIGN_OR_RETURN(s.skip,
@@ -127,9 +129,10 @@ absl::Status Executor::Decode(const std::vector<DecodeItem>& items, const Tables
   return absl::OkStatus();
 }
 
-// Some tokens of one prompt through all layers before the skipping ones.
+// Some tokens of one prompt through some of the layers before the skipping ones.
 absl::Status Executor::Trunk(const TrunkItem& item, const std::vector<BlockTable>& tables) {
   Sequence& s = sequences_.at(item.id);
+  const SkipPlan& plan = s.skip.plan;
   const absl::Time begin = options_.now();
   const int64_t n = item.token_end - item.token_begin;
   std::vector<int32_t> positions(n);
@@ -139,34 +142,32 @@ absl::Status Executor::Trunk(const TrunkItem& item, const std::vector<BlockTable
   const int64_t ids_at = stage_.Add(absl::MakeConstSpan(s.prompt).subspan(item.token_begin, n));
   const int64_t positions_at = stage_.Add(positions);
   std::vector<int64_t> blocks_at;
-  const int32_t trunk_layers = s.skip.plan.trunk_layers;
-  for (int32_t layer = 0; layer < trunk_layers; ++layer)
+  for (int32_t layer = item.layer_begin; layer < item.layer_end; ++layer)
     blocks_at.push_back(stage_.Add(tables[layer].blocks));
   const int64_t last_at = stage_.Add(std::vector<int32_t>{static_cast<int32_t>(n - 1)});
-  RETURN_IF_ERROR(stage_.Send(decoder_.ops()));
+  RETURN_IF_ERROR(stage_.Send(ops));
 
   const int64_t width = decoder_.config().width;
-  const TensorView x = s.skip.plan.dense()
-                           ? TensorView(x_.f32(), n, width)
-                           : TensorView(s.skip.hidden.f32() + item.token_begin * width, n, width);
-  decoder_.Embed(stage_.View(ids_at, n), x);
-  for (int32_t layer = 0; layer < trunk_layers; ++layer) {
-    const KvSegment segment{
-        0, n, item.token_end,
-        stage_.View(blocks_at[layer], static_cast<int64_t>(tables[layer].blocks.size()))};
+  const TensorView x(plan.dense() ? s.chunk.f32() : s.skip.hidden.f32() + item.token_begin * width,
+                     n, width);
+  if (item.layer_begin == 0) decoder_.Embed(stage_.View(ids_at, n), x);
+  for (int32_t layer = item.layer_begin; layer < item.layer_end; ++layer) {
+    const KvSegment segment{0, n, item.token_end,
+                            stage_.View(blocks_at[layer - item.layer_begin],
+                                        static_cast<int64_t>(tables[layer].blocks.size()))};
     decoder_.Layer(layer, x, {stage_.View(positions_at, n), {&segment, 1}, &pool_});
-  }
-  if (!s.skip.plan.dense()) ops.RoundRows(x, options_.state_dtype);
-  RETURN_IF_ERROR(KeepStates(item, s.skip));
-  if (s.skip.plan.dense() && !s.prefix_only && item.token_end == s.skip.plan.prompt_tokens) {
-    EmitLogits({&item.id, 1}, x, stage_.View(last_at, 1));
-  }
-  if (s.record_rows) {
-    for (int32_t layer = 0; layer < trunk_layers; ++layer) {
-      for (std::vector<int32_t>* rows : {&s.rows[layer].attention, &s.rows[layer].ffn}) {
-        rows->insert(rows->end(), positions.begin(), positions.end());
-      }
+    if (!s.record_rows) continue;
+    for (std::vector<int32_t>* rows : {&s.rows[layer].attention, &s.rows[layer].ffn}) {
+      rows->insert(rows->end(), positions.begin(), positions.end());
     }
+  }
+  if (item.layer_end == plan.trunk_layers && !plan.dense()) {
+    ops.RoundRows(x, options_.state_dtype);
+    RETURN_IF_ERROR(KeepStates(item, s.skip));
+  }
+  if (item.layer_end == decoder_.config().layers && item.token_end == plan.prompt_tokens &&
+      !s.prefix_only) {
+    EmitLogits({&item.id, 1}, x, stage_.View(last_at, 1));
   }
   s.times.trunk += options_.now() - begin;
   return absl::OkStatus();

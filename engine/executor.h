@@ -76,6 +76,7 @@ class Executor {
   struct Sequence {
     std::vector<int32_t> prompt;
     SkipState skip;       // skip.hidden is empty for a dense plan
+    Buffer chunk;         // [rows, width] of a dense plan: the chunk that is on its way
     int64_t decoded = 0;  // tokens fed after the prompt
     int32_t next_token = 0;
     bool record_rows = false;

@@ -152,9 +152,8 @@ SequenceShape LlmEngine::Shape(const ResolvedSkip& skip, int64_t max_tokens) con
   }
   if (shape.trunk_layers == 0) return shape;
   const SkipLayer whole = parts_.levels->Work(skip, 0);
-  shape.trunk_flops_per_token =
-      shape.trunk_layers * (whole.attention_flops_per_row + whole.ffn_flops_per_row);
-  shape.trunk_flops_per_pair = shape.trunk_layers * whole.attention_flops_per_pair;
+  shape.trunk_flops_per_token = whole.attention_flops_per_row + whole.ffn_flops_per_row;
+  shape.trunk_flops_per_pair = whole.attention_flops_per_pair;
   return shape;
 }
 
@@ -324,7 +323,9 @@ std::vector<LlmEngine::Ended> LlmEngine::RunStep(Step& step) {
 void LlmEngine::ObserveStep(const StepPlan& plan, absl::Duration duration) {
   if (!parts_.observer) return;
   int64_t prefill_tokens = 0;
-  for (const TrunkItem& item : plan.trunks) prefill_tokens += item.token_end - item.token_begin;
+  for (const TrunkItem& item : plan.trunks) {
+    if (item.layer_begin == 0) prefill_tokens += item.token_end - item.token_begin;
+  }
   parts_.observer->OnStep(duration, static_cast<int64_t>(plan.decodes.size()), prefill_tokens);
 }
 

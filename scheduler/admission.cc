@@ -12,7 +12,13 @@ double Scheduler::Remaining(const Sequence& sequence) const {
   const SequenceShape& shape = sequence.shape;
   Work work;
   if (sequence.phase == Phase::kWaiting || sequence.phase == Phase::kTrunk) {
-    work += TrunkWork(shape, sequence.trunk_tokens, shape.prompt_tokens);
+    int64_t begin = sequence.trunk_tokens;
+    if (sequence.chunk_layers > 0) {
+      work += TrunkWork(shape, begin, sequence.chunk_end,
+                        shape.trunk_layers - sequence.chunk_layers);
+      begin = sequence.chunk_end;
+    }
+    work += TrunkWork(shape, begin, shape.prompt_tokens, shape.trunk_layers);
   }
   if (!shape.prefix_only && sequence.phase <= Phase::kSkipping) {
     const SkipPoint begin = sequence.phase == Phase::kSkipping ? sequence.skip
@@ -158,6 +164,7 @@ void Scheduler::Preempt(Sequence& sequence, StepPlan& plan) {
   sequence.phase = Phase::kWaiting;
   sequence.admitted_at = absl::InfiniteFuture();
   sequence.trunk_tokens = sequence.decoded = sequence.cached_blocks = 0;
+  sequence.chunk_layers = 0;
   sequence.skip = {};
   sequence.planned = false;
   std::erase(running_, &sequence);

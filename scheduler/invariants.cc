@@ -139,6 +139,11 @@ absl::Status Scheduler::CheckSequence(const Sequence& sequence) const {
       (sequence.skip.layer < shape.trunk_layers || sequence.skip.layer >= options_.layers)) {
     return Broken("sequence ", id, " skips with ", sequence.skip.layer, " layers done");
   }
+  if (sequence.chunk_layers > 0 &&
+      (sequence.phase != Phase::kTrunk || sequence.chunk_layers >= shape.trunk_layers ||
+       sequence.chunk_end <= sequence.trunk_tokens || sequence.chunk_end > shape.prompt_tokens)) {
+    return Broken("sequence ", id, " has a chunk on its way that cannot be");
+  }
   if (sequence.phase != Phase::kDecode && sequence.decoded != 0) {
     return Broken("sequence ", id, " decoded before its prefill ended");
   }

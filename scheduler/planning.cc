@@ -78,26 +78,31 @@ void Scheduler::PlanPrefills(const std::vector<Sequence*>& sequences, double lef
 
 bool Scheduler::PlanTrunk(Sequence& sequence, double left, StepPlan& plan) {
   const bool first = plan.trunks.empty() && plan.skips.empty();
-  const int64_t begin = sequence.trunk_tokens;
-  const TrunkPiece chunk = NextChunk(sequence.shape, begin, options_.min_chunk_tokens,
-                                     options_.chunk_tokens, left, cost_);
-  if (!first && chunk.seconds > left) return false;
-  for (int32_t l = 0; l < sequence.shape.trunk_layers; ++l) {
-    if (!Cover(sequence, l, chunk.end)) return false;
+  const SequenceShape& shape = sequence.shape;
+  const TrunkPoint at = {sequence.trunk_tokens, sequence.chunk_end, sequence.chunk_layers};
+  const TrunkPiece piece =
+      NextChunk(shape, at, options_.min_chunk_tokens, options_.chunk_tokens, left, cost_);
+  if (!first && piece.seconds > left) return false;
+  for (int32_t l = at.layer; l < piece.layer_end; ++l) {
+    if (!Cover(sequence, l, piece.token_end)) return false;
   }
-  CoverStates(sequence, chunk.end);
   TrunkItem item;
   item.id = sequence.id;
-  item.token_begin = begin;
-  item.token_end = chunk.end;
-  item.first_state_block = static_cast<int64_t>(sequence.prefix.size());
-  item.states = sequence.states;
-  // A step that failed may have covered more than this one.
-  const int64_t full = chunk.end / options_.block_tokens - item.first_state_block;
-  item.states.resize(std::min<int64_t>(static_cast<int64_t>(item.states.size()),
-                                       std::max<int64_t>(0, full) * StateBlocks(sequence.shape)));
+  item.token_begin = at.begin;
+  item.token_end = piece.token_end;
+  item.layer_begin = at.layer;
+  item.layer_end = piece.layer_end;
+  if (piece.layer_end == shape.trunk_layers) {
+    CoverStates(sequence, piece.token_end);
+    item.first_state_block = static_cast<int64_t>(sequence.prefix.size());
+    item.states = sequence.states;
+    // A step that failed may have covered more than this one.
+    const int64_t full = piece.token_end / options_.block_tokens - item.first_state_block;
+    item.states.resize(std::min<int64_t>(static_cast<int64_t>(item.states.size()),
+                                         std::max<int64_t>(0, full) * StateBlocks(shape)));
+  }
   plan.trunks.push_back(std::move(item));
-  plan.work += chunk.work;
+  plan.work += piece.work;
   return true;
 }
 

@@ -75,12 +75,12 @@ class Stops {
 
 }  // namespace
 
-Work TrunkWork(const SequenceShape& shape, int64_t begin, int64_t end) {
+Work TrunkWork(const SequenceShape& shape, int64_t begin, int64_t end, int32_t layers) {
   Work work;
-  work[WorkKind::kMatMul] = static_cast<double>(end - begin) * shape.trunk_flops_per_token;
-  work[WorkKind::kAttention] = Pairs(begin, end) * shape.trunk_flops_per_pair;
-  work[WorkKind::kKeys] = static_cast<double>(end) * shape.trunk_layers;
-  work[WorkKind::kLayer] = shape.trunk_layers;
+  work[WorkKind::kMatMul] = static_cast<double>(end - begin) * shape.trunk_flops_per_token * layers;
+  work[WorkKind::kAttention] = Pairs(begin, end) * shape.trunk_flops_per_pair * layers;
+  work[WorkKind::kKeys] = static_cast<double>(end) * layers;
+  work[WorkKind::kLayer] = layers;
   return work;
 }
 
@@ -95,24 +95,35 @@ Work SkipWork(const SequenceShape& shape, SkipPoint begin, SkipPoint end) {
   return work;
 }
 
-TrunkPiece NextChunk(const SequenceShape& shape, int64_t begin, int64_t min_tokens,
+TrunkPiece NextChunk(const SequenceShape& shape, TrunkPoint at, int64_t min_tokens,
                      int64_t max_tokens, double seconds, const CostModel& cost) {
-  // Ends are numbered 0, 1, ...: the k-th is k minimal chunks after the first, or the prompt's end.
-  const int64_t rest = shape.prompt_tokens - begin;
-  const int64_t first = min_tokens - begin % min_tokens;
-  const int64_t longest = std::min(rest, max_tokens);
-  const auto end_of = [&](int64_t k) { return begin + std::min(rest, first + k * min_tokens); };
-  int64_t count = 1;
-  if (longest > first) {
-    count += (longest - first) / min_tokens;
-    // The prompt's last tokens need not fill a minimal chunk.
-    if (longest == rest && (longest - first) % min_tokens != 0) ++count;
+  if (at.layer == 0) {
+    // Ends are numbered 0, 1, ...: the k-th is k minimal chunks after the first, or the prompt's.
+    const int64_t rest = shape.prompt_tokens - at.begin;
+    const int64_t first = min_tokens - at.begin % min_tokens;
+    const int64_t longest = std::min(rest, max_tokens);
+    const auto end_of = [&](int64_t k) { return at.begin + std::min(rest, first + k * min_tokens); };
+    int64_t count = 1;
+    if (longest > first) {
+      count += (longest - first) / min_tokens;
+      // The prompt's last tokens need not fill a minimal chunk.
+      if (longest == rest && (longest - first) % min_tokens != 0) ++count;
+    }
+    at.end = end_of(Largest(count, [&](int64_t k) {
+      return cost.Seconds(TrunkWork(shape, at.begin, end_of(k), 1)) <= seconds;
+    }));
   }
-  const int64_t end = end_of(Largest(count, [&](int64_t k) {
-    return cost.Seconds(TrunkWork(shape, begin, end_of(k))) <= seconds;
-  }));
-  const Work work = TrunkWork(shape, begin, end);
-  return {end, work, cost.Seconds(work)};
+  TrunkPiece piece{at.end, shape.trunk_layers, {}, 0};
+  const int32_t layers = shape.trunk_layers - at.layer;
+  if (layers > 0) {
+    piece.layer_end = at.layer + 1 + static_cast<int32_t>(Largest(layers, [&](int64_t k) {
+      const auto through = static_cast<int32_t>(k + 1);
+      return cost.Seconds(TrunkWork(shape, at.begin, at.end, through)) <= seconds;
+    }));
+  }
+  piece.work = TrunkWork(shape, at.begin, at.end, piece.layer_end - at.layer);
+  piece.seconds = cost.Seconds(piece.work);
+  return piece;
 }
 
 SkipPiece NextSlice(const SequenceShape& shape, SkipPoint begin, int64_t min_rows, double seconds,

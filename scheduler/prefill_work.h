@@ -9,15 +9,17 @@
 
 namespace skipserve {
 
-// Prompt tokens [begin, end) in the trunk: each query sees itself and all keys before it.
-Work TrunkWork(const SequenceShape& shape, int64_t begin, int64_t end);
+// Prompt tokens [begin, end) through `layers` layers of the trunk: each query sees itself and all
+// keys before it.
+Work TrunkWork(const SequenceShape& shape, int64_t begin, int64_t end, int32_t layers);
 
 // Skipping layers from one point to another, begin <= end.
 Work SkipWork(const SequenceShape& shape, SkipPoint begin, SkipPoint end);
 
 // One step's part of one sequence's prefill, up to its end.
 struct TrunkPiece {
-  int64_t end = 0;
+  int64_t token_end = 0;
+  int32_t layer_end = 0;
   Work work;
   double seconds = 0;
 };
@@ -27,10 +29,19 @@ struct SkipPiece {
   double seconds = 0;
 };
 
-// The largest chunk from `begin` on that takes at most `seconds`, at most `max_tokens` (>=
-// min_tokens) long and ending at a multiple of `min_tokens` or with the prompt. Where none fits,
-// the smallest: the caller decides whether to run it. begin < prompt_tokens.
-TrunkPiece NextChunk(const SequenceShape& shape, int64_t begin, int64_t min_tokens,
+// Where a sequence's trunk is: before layer `layer` of the chunk [begin, end); with layer 0 the
+// chunk's end is yet to be chosen.
+struct TrunkPoint {
+  int64_t begin = 0;
+  int64_t end = 0;
+  int32_t layer = 0;
+};
+
+// The most layers from `at` on that take at most `seconds`, one at least: the caller decides whether
+// to run it. A new chunk is as long as one layer of it fits in `seconds`, at most `max_tokens` (>=
+// min_tokens), ending at a multiple of `min_tokens` or with the prompt, and where none fits the
+// smallest: long chunks through few layers cost less than short ones through many.
+TrunkPiece NextChunk(const SequenceShape& shape, TrunkPoint at, int64_t min_tokens,
                      int64_t max_tokens, double seconds, const CostModel& cost);
 
 // Likewise the longest slice from `begin` on, which may end inside a layer: where the rows that it

@@ -166,6 +166,10 @@ void Scheduler::Commit(const StepPlan& plan) {
   for (const TrunkItem& item : plan.trunks) {
     Sequence* sequence = TakePlanned(item.id, Phase::kTrunk);
     if (sequence == nullptr) continue;
+    const bool whole = item.layer_end == sequence->shape.trunk_layers;
+    sequence->chunk_end = item.token_end;
+    sequence->chunk_layers = whole ? 0 : item.layer_end;
+    if (!whole) continue;
     sequence->trunk_tokens = item.token_end;
     Publish(*sequence);
     if (item.token_end == sequence->shape.prompt_tokens) EndTrunk(*sequence);

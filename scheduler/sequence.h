@@ -29,6 +29,8 @@ struct Sequence {
 
   SequencePhase phase = SequencePhase::kWaiting;
   int64_t trunk_tokens = 0;  // prompt tokens that have passed the trunk
+  int64_t chunk_end = 0;     // of the chunk that is on its way through it, where chunk_layers > 0
+  int32_t chunk_layers = 0;  // that it has passed
   SkipPoint skip;            // in kSkipping: how far it is
   int64_t decoded = 0;       // tokens written by decode steps, the same in every layer
 
@@ -46,7 +48,7 @@ struct Sequence {
       case SequencePhase::kWaiting:
         return 0;
       case SequencePhase::kTrunk:
-        return layer < shape.trunk_layers ? trunk_tokens : 0;
+        return layer < chunk_layers ? chunk_end : layer < shape.trunk_layers ? trunk_tokens : 0;
       case SequencePhase::kSkipping:
         if (layer < skip.layer) return shape.kv_prompt_tokens[layer];
         return layer == skip.layer ? std::min(skip.row, shape.kv_prompt_tokens[layer]) : 0;

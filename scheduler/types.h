@@ -55,7 +55,7 @@ struct SequenceShape {
   // layers.
   std::vector<int64_t> kv_prompt_tokens;
   std::vector<SkipLayer> skip_layers;  // layers trunk_layers .. layers - 1
-  // FLOPs of the trunk: per token, and per (query, key) pair, summed over the trunk's layers.
+  // FLOPs of one layer of the trunk: per token, and per (query, key) pair.
   double trunk_flops_per_token = 0;
   double trunk_flops_per_pair = 0;
   // By full block of the prompt. Empty: the prompt takes nothing from the prefix cache and leaves
@@ -74,13 +74,17 @@ struct DecodeItem {
   SequenceId id = 0;
 };
 
-// Prompt tokens [token_begin, token_end) through layers [0, trunk_layers).
+// A chunk of prompt tokens [token_begin, token_end) through layers [layer_begin, layer_end) of the
+// trunk. The slices of a chunk come in order, and the next chunk after them.
 struct TrunkItem {
   SequenceId id = 0;
   int64_t token_begin = 0;
   int64_t token_end = 0;
+  int32_t layer_begin = 0;
+  int32_t layer_end = 0;
   // Where the hidden states that leave the trunk are kept for the prefix cache: of the prompt's
-  // blocks from `first_state_block` on, state_blocks each. All their tokens are before token_end.
+  // blocks from `first_state_block` on, state_blocks each. All their tokens are before token_end. Only
+  // with a chunk's last slice.
   int64_t first_state_block = 0;
   std::vector<BlockId> states;
 };

@@ -43,13 +43,13 @@ TEST(Idle, WorksOnlyInStepsWithoutOrdinarySequences) {
     scheduler.Commit(plan);
   }
   scheduler.Remove(2);
-  EXPECT_THAT(scheduler.Plan(kNow).trunks, ElementsAre(IsTrunk(1, 8, 16)));
+  EXPECT_THAT(scheduler.Plan(kNow).trunks, ElementsAre(IsSlice(1, 0, 32, 1, 2)));
 }
 
 TEST(Idle, StepsAreAsSmallAsThoseBesideDecodes) {
-  Scheduler scheduler(SmallOptions());  // 10 FLOPs a busy step: one minimal chunk of 8 tokens
+  Scheduler scheduler(SmallOptions());  // 10 seconds a busy step: one layer of 32 tokens
   ASSERT_THAT(scheduler.AddIdle(1, DenseShape(4, 100, 3)), IsOk());
-  EXPECT_THAT(scheduler.Plan(kNow).trunks, ElementsAre(IsTrunk(1, 0, 8)));
+  EXPECT_THAT(scheduler.Plan(kNow).trunks, ElementsAre(IsSlice(1, 0, 32, 0, 1)));
 }
 
 TEST(Idle, TakesNoSlotFromOrdinarySequences) {

@@ -30,10 +30,10 @@ TEST(Memory, GrowsWithTheWorkPlanned) {
   ASSERT_THAT(scheduler.Add(1, SkippingShape(4, 20, 4, 9)), IsOk());
   EXPECT_THAT(scheduler.tables(1), IsEmpty());
   StepPlan plan = scheduler.Plan(kNow);
-  EXPECT_THAT(TableSizes(scheduler, 1), ElementsAre(4, 4, 0, 0));
+  EXPECT_THAT(TableSizes(scheduler, 1), ElementsAre(5, 0, 0, 0));
   EXPECT_THAT(KvTokens(scheduler, 1), ElementsAre(0, 0, 0, 0));
   scheduler.Commit(plan);
-  EXPECT_THAT(KvTokens(scheduler, 1), ElementsAre(16, 16, 0, 0));
+  EXPECT_THAT(KvTokens(scheduler, 1), ElementsAre(20, 0, 0, 0));
   scheduler.Commit(scheduler.Plan(kNow));
   EXPECT_THAT(TableSizes(scheduler, 1), ElementsAre(5, 5, 0, 0));
   EXPECT_THAT(KvTokens(scheduler, 1), ElementsAre(20, 20, 0, 0));

@@ -27,12 +27,28 @@ TEST(Plan, CutsTheTrunkInChunks) {
   EXPECT_EQ(scheduler.phase(1), Phase::kDecode);
 }
 
-TEST(Plan, ChunksAreMultiplesOfTheMinimum) {
+TEST(Plan, AChunkGoesThroughAsManyLayersAsFit) {
   Scheduler::Options options = SmallOptions();
-  options.idle_step_seconds = 30;
+  options.idle_step_seconds = 30;  // a layer of 32 tokens takes 8
   Scheduler scheduler(options);
   ASSERT_THAT(scheduler.Add(1, DenseShape(4, 69, 5)), IsOk());
-  EXPECT_THAT(scheduler.Plan(kNow).trunks, ElementsAre(IsTrunk(1, 0, 24)));
+  StepPlan plan = scheduler.Plan(kNow);
+  EXPECT_THAT(plan.trunks, ElementsAre(IsSlice(1, 0, 32, 0, 3)));
+  scheduler.Commit(plan);
+  EXPECT_EQ(scheduler.kv_tokens(1, 2), 32);
+  EXPECT_EQ(scheduler.kv_tokens(1, 3), 0);
+  plan = scheduler.Plan(kNow);
+  EXPECT_THAT(plan.trunks, ElementsAre(IsSlice(1, 0, 32, 3, 4)));
+  scheduler.Commit(plan);
+  EXPECT_THAT(scheduler.Plan(kNow).trunks, ElementsAre(IsSlice(1, 32, 64, 0, 3)));
+}
+
+TEST(Plan, WhereALayerOfTheLongestChunkDoesNotFitItIsAShorterOne) {
+  Scheduler::Options options = SmallOptions();
+  options.idle_step_seconds = 7;  // a layer of 28 tokens: three minimal chunks of 8 are 24
+  Scheduler scheduler(options);
+  ASSERT_THAT(scheduler.Add(1, DenseShape(4, 69, 5)), IsOk());
+  EXPECT_THAT(scheduler.Plan(kNow).trunks, ElementsAre(IsSlice(1, 0, 24, 0, 1)));
 }
 
 TEST(Plan, ADenseRequestGoesFromTrunkToDecode) {
@@ -83,9 +99,9 @@ TEST(Plan, TheBudgetIsSmallerWhileOthersDecode) {
   ASSERT_THAT(scheduler.Add(2, DenseShape(4, 64, 5)), IsOk());
   StepPlan plan = scheduler.Plan(kNow);
   EXPECT_THAT(plan.decodes, ElementsAre(IsDecode(1)));
-  EXPECT_THAT(plan.trunks, ElementsAre(IsTrunk(2, 0, 8)));
+  EXPECT_THAT(plan.trunks, ElementsAre(IsSlice(2, 0, 32, 0, 1)));
   scheduler.Remove(1);
-  EXPECT_THAT(scheduler.Plan(kNow).trunks, ElementsAre(IsTrunk(2, 0, 32)));
+  EXPECT_THAT(scheduler.Plan(kNow).trunks, ElementsAre(IsSlice(2, 0, 32, 0, 4)));
 }
 
 TEST(Plan, OnePieceAlwaysRuns) {
@@ -96,9 +112,11 @@ TEST(Plan, OnePieceAlwaysRuns) {
   ASSERT_THAT(scheduler.Add(1, SkippingShape(4, 16, 3, 5)), IsOk());
   ASSERT_THAT(scheduler.Add(2, SkippingShape(4, 16, 3, 5)), IsOk());
   for (auto [begin, end] : {std::pair{0, 8}, {8, 16}}) {
-    StepPlan plan = scheduler.Plan(kNow);
-    EXPECT_THAT(plan.trunks, ElementsAre(IsTrunk(1, begin, end)));
-    scheduler.Commit(plan);
+    for (int layer : {0, 1}) {
+      StepPlan plan = scheduler.Plan(kNow);
+      EXPECT_THAT(plan.trunks, ElementsAre(IsSlice(1, begin, end, layer, layer + 1)));
+      scheduler.Commit(plan);
+    }
   }
   // Half a layer: its three rows attend, then they feed forward.
   SkipPoint begin = {2, 0};
@@ -124,8 +142,9 @@ TEST(Plan, TheOldestPrefillComesFirstAndTheRestGoesOn) {
   ASSERT_THAT(scheduler.Add(1, DenseShape(4, 12, 5)), IsOk());
   ASSERT_THAT(scheduler.Add(2, DenseShape(4, 64, 5)), IsOk());
   ASSERT_THAT(scheduler.Add(3, DenseShape(4, 64, 5)), IsOk());
-  // 12 for the first, 16 of the 18 left for the second, 2 are too few for the third.
-  EXPECT_THAT(scheduler.Plan(kNow).trunks, ElementsAre(IsTrunk(1, 0, 12), IsTrunk(2, 0, 16)));
+  // 12 for the first, 16 of the 18 left for two layers of the second, 2 for a little of the third.
+  EXPECT_THAT(scheduler.Plan(kNow).trunks,
+              ElementsAre(IsSlice(1, 0, 12, 0, 4), IsSlice(2, 0, 32, 0, 2), IsSlice(3, 0, 8, 0, 1)));
 }
 
 Scheduler::Options ShortestFirst() {
@@ -149,7 +168,8 @@ TEST(Plan, WhoHasWaitedLongEnoughComesBeforeShorterOnes) {
   scheduler.Commit(scheduler.Plan(kNow));  // 92 seconds are left
   ASSERT_THAT(scheduler.Add(2, DenseShape(4, 8, 5)), IsOk());
   scheduler.Plan(kNow + absl::Seconds(85));
-  EXPECT_THAT(scheduler.Plan(kNow + absl::Seconds(85)).trunks, ElementsAre(IsTrunk(1, 8, 16)));
+  EXPECT_THAT(scheduler.Plan(kNow + absl::Seconds(85)).trunks,
+              ElementsAre(IsSlice(1, 0, 32, 1, 2), IsSlice(2, 0, 8, 0, 1)));
 }
 
 TEST(Plan, LearnsHowLongStepsTake) {
@@ -161,7 +181,7 @@ TEST(Plan, LearnsHowLongStepsTake) {
   EXPECT_THAT(plan.trunks, ElementsAre(IsTrunk(1, 0, 32)));
   // Twice as slow as thought, again and again: half as much fits.
   for (int i = 0; i < 100; ++i) scheduler.Observe(plan.work, absl::Seconds(64));
-  EXPECT_THAT(scheduler.Plan(kNow).trunks, ElementsAre(IsTrunk(1, 0, 16)));
+  EXPECT_THAT(scheduler.Plan(kNow).trunks, ElementsAre(IsSlice(1, 0, 32, 0, 2)));
   EXPECT_NEAR(scheduler.RemainingSeconds(1), 200, 1);
 }
 

@@ -1,6 +1,7 @@
 // Chunks and slices against a budget, compared with sums taken token by token.
 #include "scheduler/prefill_work.h"
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -27,24 +28,24 @@ double TokenByToken(const SequenceShape& shape, int64_t begin, int64_t end) {
 
 double Sum(const Work& work) { return CostModel(SecondAFlop()).Seconds(work); }
 
-TEST(TrunkWork, IsTheSumOverItsQueries) {
+TEST(TrunkWork, IsTheSumOverItsQueriesAndLayers) {
   const SequenceShape shape = CostlyShape(1000);
   for (int64_t begin : {0, 1, 32, 500}) {
     for (int64_t end : {500, 501, 1000}) {
-      EXPECT_EQ(Sum(TrunkWork(shape, begin, end)), TokenByToken(shape, begin, end));
+      EXPECT_EQ(Sum(TrunkWork(shape, begin, end, 3)), 3 * TokenByToken(shape, begin, end));
     }
   }
 }
 
 // Every time around every step of the cost, from every kind of start.
-TEST(NextChunk, IsTheLargestThatFits) {
+TEST(NextChunk, IsTheLongestOfWhichALayerFitsThroughTheMostLayersThatDo) {
   const CostModel cost(SecondAFlop());
   for (int64_t prompt : {1, 7, 8, 9, 64, 69}) {
     const SequenceShape shape = CostlyShape(prompt);
     for (int64_t begin : {0, 3, 8, 40, 64}) {
       if (begin >= prompt) continue;
       for (int64_t max_tokens : {8, 11, 24, 1000}) {
-        for (double time = 0; time < TokenByToken(shape, 0, prompt) + 200; time += 50) {
+        for (double time = 0; time < 4 * TokenByToken(shape, 0, prompt) + 200; time += 50) {
           int64_t expected = 0;
           for (int64_t end = begin + 1; end <= prompt && end <= begin + max_tokens; ++end) {
             const bool boundary = end % 8 == 0 || end == prompt;
@@ -52,14 +53,40 @@ TEST(NextChunk, IsTheLargestThatFits) {
               expected = end;
             }
           }
-          const TrunkPiece chunk = NextChunk(shape, begin, 8, max_tokens, time, cost);
-          ASSERT_EQ(chunk.end, expected) << "prompt " << prompt << " begin " << begin
-                                         << " max_tokens " << max_tokens << " time " << time;
-          ASSERT_EQ(chunk.seconds, TokenByToken(shape, begin, expected));
+          const double layer = TokenByToken(shape, begin, expected);
+          int32_t layers = 1;
+          while (layers < 4 && (layers + 1) * layer <= time) ++layers;
+          const TrunkPiece chunk = NextChunk(shape, {begin}, 8, max_tokens, time, cost);
+          ASSERT_EQ(chunk.token_end, expected)
+              << "prompt " << prompt << " begin " << begin << " max_tokens " << max_tokens
+              << " time " << time;
+          ASSERT_EQ(chunk.layer_end, layers);
+          ASSERT_EQ(chunk.seconds, layers * layer);
         }
       }
     }
   }
+}
+
+TEST(NextChunk, GoesOnWithTheChunkThatIsOnItsWay) {
+  const CostModel cost(SecondAFlop());
+  const SequenceShape shape = CostlyShape(1000);
+  const double layer = TokenByToken(shape, 16, 32);
+  for (double time : {0.0, layer, 1.9 * layer, 2 * layer, 100 * layer}) {
+    const TrunkPiece chunk = NextChunk(shape, {16, 32, 1}, 8, 512, time, cost);
+    const int32_t layers = std::clamp(static_cast<int32_t>(time / layer), 1, 3);
+    EXPECT_EQ(chunk.token_end, 32);
+    EXPECT_EQ(chunk.layer_end, 1 + layers);
+    EXPECT_EQ(chunk.seconds, layers * layer);
+  }
+}
+
+TEST(NextChunk, OfATrunkWithoutLayersIsFree) {
+  SequenceShape shape = CostlyShape(100);
+  shape.trunk_layers = 0;
+  const TrunkPiece chunk = NextChunk(shape, {0}, 8, 64, 0, CostModel(SecondAFlop()));
+  EXPECT_EQ(chunk.layer_end, 0);
+  EXPECT_EQ(chunk.seconds, 0);
 }
 
 SequenceShape RowShape(const std::vector<int64_t>& rows) {

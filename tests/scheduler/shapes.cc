@@ -9,7 +9,7 @@ SequenceShape DenseShape(int32_t layers, int64_t prompt_tokens, int64_t max_new_
   shape.max_new_tokens = max_new_tokens;
   shape.trunk_layers = layers;
   shape.kv_prompt_tokens.assign(layers, prompt_tokens);
-  shape.trunk_flops_per_token = 1;
+  shape.trunk_flops_per_token = 1.0 / layers;
   return shape;
 }
 
@@ -17,6 +17,7 @@ SequenceShape SkippingShape(int32_t layers, int64_t prompt_tokens, int64_t kept,
                             int64_t max_new_tokens) {
   SequenceShape shape = DenseShape(layers, prompt_tokens, max_new_tokens);
   shape.trunk_layers = layers / 2;
+  shape.trunk_flops_per_token = 1.0 / shape.trunk_layers;
   for (int32_t l = shape.trunk_layers; l < layers; ++l) {
     shape.kv_prompt_tokens[l] = kept;
     SkipLayer layer;

@@ -32,6 +32,10 @@ MATCHER_P(IsDecode, id, "") { return arg.id == static_cast<SequenceId>(id); }
 MATCHER_P3(IsTrunk, id, begin, end, "") {
   return arg.id == static_cast<SequenceId>(id) && arg.token_begin == begin && arg.token_end == end;
 }
+MATCHER_P5(IsSlice, id, begin, end, layer_begin, layer_end, "") {
+  return arg.id == static_cast<SequenceId>(id) && arg.token_begin == begin &&
+         arg.token_end == end && arg.layer_begin == layer_begin && arg.layer_end == layer_end;
+}
 MATCHER_P3(IsSkip, id, begin, end, "") {
   return arg.id == static_cast<SequenceId>(id) && arg.begin == SkipPoint{begin, 0} &&
          arg.end == SkipPoint{end, 0};

@@ -215,7 +215,8 @@ class Life {
     }
     for (const TrunkItem& item : plan.trunks) {
       const Prompt& prompt = prompts_.at(item.id);
-      for (int32_t l = 0; l < prompt.shape.trunk_layers; ++l) {
+      EXPECT_TRUE(item.states.empty() || item.layer_end == prompt.shape.trunk_layers);
+      for (int32_t l = item.layer_begin; l < item.layer_end; ++l) {
         WriteKv(item.id, l, item.token_begin, item.token_end);
       }
       for (size_t i = 0; i < item.states.size(); ++i) {

@@ -155,7 +155,9 @@ class Simulation {
     };
     if (equal(plan.decodes, twin.decodes, [](const DecodeItem& i) { return i.id; }) &&
         equal(plan.trunks, twin.trunks,
-              [](const TrunkItem& i) { return std::tuple(i.id, i.token_begin, i.token_end); }) &&
+              [](const TrunkItem& i) {
+                return std::tuple(i.id, i.token_begin, i.token_end, i.layer_begin, i.layer_end);
+              }) &&
         equal(plan.skips, twin.skips,
               [](const SkipItem& i) {
                 return std::tuple(i.id, i.begin.layer, i.begin.row, i.end.layer, i.end.row);
@@ -243,6 +245,7 @@ class Simulation {
       mix_tables(item.id);
       Mix(static_cast<uint64_t>(item.token_begin));
       Mix(static_cast<uint64_t>(item.token_end));
+      Mix(static_cast<uint64_t>(item.layer_end));
     }
     Mix(4);
     for (SequenceId id : plan.dropped) Mix(id);

@@ -72,7 +72,12 @@ int64_t Oracle::IdleReserved() const {
 double Oracle::Remaining(const Record& record) const {
   Record trunk = record;
   double left = 0;
-  if (!record.trunk_done()) left += Cost(trunk, record.shape.prompt_tokens);
+  if (!record.trunk_done()) {
+    left += Cost(trunk, record.shape.prompt_tokens);
+    if (record.chunk_layers > 0) {
+      left -= record.chunk_layers * LayerCost(record, record.trunk, record.chunk_end);
+    }
+  }
   trunk.trunk = record.shape.prompt_tokens;
   return left + Cost(trunk, Count(record.shape, {record.shape.layers(), 0}));
 }
@@ -209,19 +214,56 @@ double Oracle::Cost(const Record& record, int64_t end) const {
     }
     return flops;
   }
-  for (int64_t query = record.trunk; query < end; ++query) {
-    flops += shape.trunk_flops_per_token;
-    flops += shape.trunk_flops_per_pair * static_cast<double>(query + 1);
+  return LayerCost(record, record.trunk, end) * shape.trunk_layers;
+}
+
+// Of prompt tokens [begin, end) in one layer of the trunk.
+double Oracle::LayerCost(const Record& record, int64_t begin, int64_t end) const {
+  double flops = 0;
+  for (int64_t query = begin; query < end; ++query) {
+    flops += record.shape.trunk_flops_per_token;
+    flops += record.shape.trunk_flops_per_pair * static_cast<double>(query + 1);
   }
   return flops;
 }
 
+// A chunk is as long as a layer of it fits, and goes through as many layers as fit.
+absl::Status Oracle::CheckTrunk(const Record& record, const TrunkItem& item, double left,
+                                bool first) const {
+  int64_t end = record.chunk_end;
+  const bool smallest = record.chunk_layers > 0 || item.token_end == NextEnd(record, record.trunk);
+  if (record.chunk_layers == 0) {
+    end = NextEnd(record, record.trunk);
+    while (end < LastEnd(record) && NextEnd(record, end) <= LastEnd(record) &&
+           LayerCost(record, record.trunk, NextEnd(record, end)) <= left) {
+      end = NextEnd(record, end);
+    }
+  }
+  const int32_t layers = record.shape.trunk_layers;
+  const double layer = LayerCost(record, record.trunk, end);
+  int32_t layer_end = std::min(layers, record.chunk_layers + 1);
+  while (layer_end < layers && (layer_end + 1 - record.chunk_layers) * layer <= left) ++layer_end;
+  if (item.token_begin != record.trunk || item.layer_begin != record.chunk_layers ||
+      item.token_end != end || item.layer_end != layer_end) {
+    return Wrong("a chunk of ", item.id, " is [", item.token_begin, ", ", item.token_end,
+                 ") through layers [", item.layer_begin, ", ", item.layer_end, "), not [",
+                 record.trunk, ", ", end, ") through [", record.chunk_layers, ", ", layer_end, ")");
+  }
+  const double cost = layer * (layer_end - record.chunk_layers);
+  if (cost > left && (!first || !smallest || layer_end > record.chunk_layers + 1)) {
+    return Wrong("budget exceeded by a chunk of sequence ", item.id);
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Oracle::CheckPrefills(const StepPlan& plan, absl::Time now) {
   std::map<SequenceId, Piece> pieces;
+  std::map<SequenceId, const TrunkItem*> chunks;
   for (const TrunkItem& item : plan.trunks) {
     if (!pieces.insert({item.id, {item.id, true, item.token_begin, item.token_end}}).second) {
       return Wrong("two trunk items of sequence ", item.id);
     }
+    chunks[item.id] = &item;
   }
   for (const SkipItem& item : plan.skips) {
     if (!Knows(item.id)) return Wrong("a slice of nobody, ", item.id);
@@ -244,10 +286,27 @@ absl::Status Oracle::CheckPrefills(const StepPlan& plan, absl::Time now) {
     auto planned = pieces.find(id);
     if (planned == pieces.end()) {
       if (found == 0) return Wrong("the first prefill, ", id, ", gets nothing");
-      if (Cost(record, smallest) <= left) return Wrong("budget left over for sequence ", id);
+      const double least =
+          record.trunk_done()
+              ? Cost(record, smallest)
+              : LayerCost(record, begin, record.chunk_layers > 0 ? record.chunk_end : smallest) *
+                    std::min(1, record.shape.trunk_layers);
+      if (least <= left) return Wrong("budget left over for sequence ", id);
       continue;
     }
     const Piece& piece = planned->second;
+    if (piece.trunk && !record.trunk_done()) {
+      const TrunkItem& item = *chunks.at(id);
+      if (absl::Status status = CheckTrunk(record, item, left, found == 0); !status.ok()) {
+        return status;
+      }
+      const double cost = LayerCost(record, item.token_begin, item.token_end) *
+                          (item.layer_end - item.layer_begin);
+      over_budget += cost > left;
+      left -= cost;
+      ++found;
+      continue;
+    }
     if (piece.trunk == record.trunk_done() || piece.begin != begin) {
       return Wrong("sequence ", id, " begins at ", piece.begin, ", is at ", begin);
     }
@@ -280,7 +339,7 @@ absl::Status Oracle::Run(const Scheduler& scheduler, const StepPlan& plan) {
     }
   }
   for (const TrunkItem& item : plan.trunks) {
-    for (int32_t l = 0; l < sequences_[item.id].shape.trunk_layers; ++l) {
+    for (int32_t l = item.layer_begin; l < item.layer_end; ++l) {
       status.Update(Write(scheduler, item.id, l, item.token_begin, item.token_end));
     }
   }
@@ -334,7 +393,13 @@ void Oracle::Committed(const StepPlan& plan) {
     if (Record* r = record(item.id)) ++r->decoded;
   }
   for (const TrunkItem& item : plan.trunks) {
-    if (Record* r = record(item.id)) r->trunk = item.token_end;
+    Record* r = record(item.id);
+    if (r == nullptr) continue;
+    r->chunk_end = item.token_end;
+    r->chunk_layers = item.layer_end;
+    if (item.layer_end < r->shape.trunk_layers) continue;
+    r->trunk = item.token_end;
+    r->chunk_layers = 0;
   }
   for (const SkipItem& item : plan.skips) {
     if (Record* r = record(item.id)) r->skip = item.end;
@@ -342,6 +407,7 @@ void Oracle::Committed(const StepPlan& plan) {
 }
 
 int64_t Oracle::Kv(const Record& record, int32_t layer) const {
+  if (layer < record.chunk_layers) return record.chunk_end;
   if (layer < record.shape.trunk_layers) return record.trunk + record.decoded;
   const int64_t rows = record.shape.kv_prompt_tokens[layer];
   if (!record.trunk_done() || layer > record.skip.layer) return 0;

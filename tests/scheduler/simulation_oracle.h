@@ -58,6 +58,8 @@ class Oracle {
     bool idle = false;
     bool admitted = false;
     int64_t trunk = 0;
+    int64_t chunk_end = 0;     // of the chunk on its way, if it has passed any layer
+    int32_t chunk_layers = 0;  // that it has passed
     SkipPoint skip;  // how far the skipping layers are
     int64_t decoded = 0;
     absl::Time seen = absl::InfiniteFuture();
@@ -73,6 +75,9 @@ class Oracle {
     int64_t end;
   };
 
+  double LayerCost(const Record& record, int64_t begin, int64_t end) const;
+  absl::Status CheckTrunk(const Record& record, const TrunkItem& item, double left,
+                          bool first) const;
   int64_t Need(const SequenceShape& shape) const;
   int64_t Kv(const Record& record, int32_t layer) const;
   int64_t NextEnd(const Record& record, int64_t end) const;

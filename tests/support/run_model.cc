@@ -95,7 +95,12 @@ std::vector<float> ModelRunner::Prefill(SequenceId id, const SkipPlan& skip) {
     plan.trunks[0].id = id;
     plan.trunks[0].token_begin = begin;
     plan.trunks[0].token_end = std::min(skip.prompt_tokens, begin + chunk);
-    logits = Step(plan);
+    TrunkItem& item = plan.trunks[0];
+    do {
+      item.layer_begin = item.layer_end;
+      item.layer_end = std::min(skip.trunk_layers, item.layer_begin + options_.trunk_layers);
+      logits = Step(plan);
+    } while (item.layer_end < skip.trunk_layers);
   }
   const int32_t layers = file_->config().layers;
   SkipPoint end = {skip.trunk_layers, 0};

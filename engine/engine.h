@@ -58,6 +58,7 @@ struct EngineLoad {
   int64_t kv_blocks_cached = 0;  // of prefixes that no request reads: free to whoever needs them
   int64_t prefix_tokens = 0;     // tokens in the prefix cache
   int64_t prefix_evictions = 0;  // blocks of tokens that left it for others, since the start
+  int64_t prefixes = 0;          // kept by name
   bool draining = false;
   std::vector<LevelFallback> fallbacks;  // levels not served for now, from gentle to fast
 };

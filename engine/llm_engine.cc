@@ -101,6 +101,7 @@ EngineLoad LlmEngine::load() const {
   load.kv_blocks_cached = l.blocks_cached;
   load.prefix_tokens = l.prefix_tokens;
   load.prefix_evictions = l.prefix_evictions;
+  for (const auto& [name, prefix] : prefixes_) load.prefixes += prefix.read ? 1 : 0;
   load.draining = draining_;
   load.fallbacks = guard_.Fallbacks(parts_.now());
   return load;

@@ -62,6 +62,7 @@ struct EngineLoad {
   // How long until there is likely room again, at the rate at which requests have been admitted
   // lately; zero where none waits.
   absl::Duration retry_after = absl::ZeroDuration();
+  int64_t prefixes = 0;          // kept by name
   bool draining = false;
   std::vector<LevelFallback> fallbacks;  // levels not served for now, from gentle to fast
 };

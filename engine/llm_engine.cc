@@ -118,6 +118,7 @@ EngineLoad LlmEngine::load() const {
   load.prefix_evictions = l.prefix_evictions;
   load.preemptions = preemptions_;
   load.retry_after = scheduler_.TimeToDrain();
+  for (const auto& [name, prefix] : prefixes_) load.prefixes += prefix.read ? 1 : 0;
   load.draining = draining_;
   load.fallbacks = guard_.Fallbacks(parts_.now());
   return load;

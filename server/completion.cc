@@ -27,6 +27,7 @@ namespace {
 struct Tally {
   absl::Status status;  // the first that is not OK
   int64_t prompt_tokens = 0;
+  int64_t cached_tokens = 0;
   int64_t completion_tokens = 0;
   absl::Duration ttft = absl::InfiniteDuration();  // of the first answer to start
   std::string skip_level;
@@ -54,6 +55,7 @@ void CountAndLog(Metrics& metrics, const CompletionContext& context, const Tally
                                  {"outcome", std::string(OutcomeLabel(tally.status))}};
   if (tally.prompt_tokens > 0) {
     line["prompt_tokens"] = tally.prompt_tokens;
+    line["cached_tokens"] = tally.cached_tokens;
     line["completion_tokens"] = tally.completion_tokens;
   }
   if (tally.ttft != absl::InfiniteDuration()) {
@@ -82,6 +84,7 @@ class Call {
       : metrics_(metrics),
         context_(std::move(context)),
         started_(absl::Now()),
+        answers_per_prompt_(request.n),
         listener_(std::move(listener)),
         running_(Choices(request)),
         last_token_(Choices(request), absl::InfinitePast()) {
@@ -140,6 +143,10 @@ class Call {
     FinishEvent& finish = std::get<FinishEvent>(event);
     tally_.Add(finish);
     metrics_.AnswerEnded(finish.report);
+    if (choice % answers_per_prompt_ == 0) {  // as in the usage that the client gets
+      metrics_.PromptCached(finish.report.cached_tokens);
+      tally_.cached_tokens += finish.report.cached_tokens;
+    }
     // Counted first: who has seen a call end finds it in the metrics.
     const bool last = --running_ == 0;
     if (last) CountAndLog(metrics_, context_, tally_, absl::Now() - started_);
@@ -150,6 +157,7 @@ class Call {
   Metrics& metrics_;
   const CompletionContext context_;
   const absl::Time started_;
+  const int answers_per_prompt_;
   absl::Mutex mutex_;
   Phase phase_ ABSL_GUARDED_BY(mutex_) = Phase::kStarting;
   std::vector<Held> held_ ABSL_GUARDED_BY(mutex_);

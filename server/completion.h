@@ -26,7 +26,7 @@ class CompletionListener {
 
 struct CompletionContext {
   std::string id;        // given to the client and to the log
-  std::string endpoint;  // "grpc" or the HTTP path, for metrics and log
+  std::string endpoint;  // "grpc", "grpc/ReadPrefix" or the HTTP path, for metrics and log
 };
 
 struct CompletionRequest {
@@ -53,7 +53,8 @@ class Completion {
   std::vector<RequestId> ids_;
 };
 
-// Counts and logs a call that was refused before it came to Start.
+// Counts and logs a call that failed and never had answers: it was refused before it came to Start,
+// or was to read a prefix.
 void CountRefused(Metrics& metrics, const CompletionContext& context, const absl::Status& status,
                   absl::Duration total);
 

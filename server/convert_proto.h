@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -24,6 +25,12 @@ absl::StatusOr<std::vector<int32_t>> PromptFromProto(const v1::GenerateRequest& 
                                                      const Engine& engine);
 absl::StatusOr<std::vector<int32_t>> PromptFromProto(const v1::TokenizeRequest& proto,
                                                      const Engine& engine);
+absl::StatusOr<PrefixRequest> PrefixFromProto(const v1::ReadPrefixRequest& proto,
+                                              const Engine& engine);
+
+// Parts of both requests.
+absl::StatusOr<SkipRequest> SkipFromProto(const v1::Skip& proto, const ModelInfo& model);
+absl::StatusOr<std::string> CacheSaltFromProto(const std::string& salt);
 
 absl::StatusOr<SkipPolicy> PolicyFromProto(const v1::SkipPolicy& proto, int32_t layers);
 void PolicyToProto(const SkipPolicy& policy, v1::SkipPolicy* proto);
@@ -32,6 +39,7 @@ void PolicyToProto(const SkipPolicy& policy, v1::SkipPolicy* proto);
 void AppendToken(TokenEvent event, v1::TokenChunk* chunk);
 void FinishToProto(const FinishEvent& event, v1::Finish* proto);
 void ModelInfoToProto(const ModelInfo& info, v1::GetModelInfoResponse* proto);
+void PrefixToProto(const PrefixInfo& info, v1::Prefix* proto);
 void LoadToProto(const EngineLoad& load, v1::GetLoadResponse* proto);
 
 }  // namespace skipserve

@@ -87,6 +87,8 @@ absl::StatusOr<StopRules> StopFromProto(const v1::StopRules& proto, int32_t voca
   return out;
 }
 
+}  // namespace
+
 absl::StatusOr<SkipRequest> SkipFromProto(const v1::Skip& proto, const ModelInfo& model) {
   SkipRequest out;
   switch (proto.how_case()) {
@@ -117,23 +119,10 @@ absl::StatusOr<SkipRequest> SkipFromProto(const v1::Skip& proto, const ModelInfo
   return out;
 }
 
-absl::StatusOr<std::vector<int32_t>> FromChat(const v1::Chat& chat, const Engine& engine,
-                                              PromptUse use) {
-  if (chat.messages().empty()) return Bad("chat.messages", "must not be empty");
-  std::vector<ChatMessage> messages;
-  for (int i = 0; i < chat.messages_size(); ++i) {
-    const v1::ChatMessage& message = chat.messages(i);
-    if (message.role().empty()) {
-      return Bad(absl::StrCat("chat.messages[", i, "].role"), "must not be empty");
-    }
-    messages.push_back({message.role(), message.content()});
-  }
-  absl::StatusOr<std::vector<int32_t>> ids = PromptFromChat(engine, messages, use);
-  if (!ids.ok()) return Bad("chat:", ids.status().message());
-  return ids;
+absl::StatusOr<std::string> CacheSaltFromProto(const std::string& salt) {
+  if (salt.size() <= kMaxCacheSalt) return salt;
+  return Bad("cache_salt", absl::StrCat("must have at most ", kMaxCacheSalt, " bytes"));
 }
-
-}  // namespace
 
 absl::StatusOr<GenerateRequest> RequestFromProto(const v1::GenerateRequest& proto,
                                                  const ModelInfo& model) {
@@ -149,6 +138,7 @@ absl::StatusOr<GenerateRequest> RequestFromProto(const v1::GenerateRequest& prot
   if (proto.user().size() > kMaxUserBytes) {
     return Bad("user", absl::StrCat("must have at most ", kMaxUserBytes, " bytes"));
   }
+  ASSIGN_OR_RETURN(out.cache_salt, CacheSaltFromProto(proto.cache_salt()));
   out.layer_report = proto.report().layers();
   out.row_report = proto.report().rows();
   out.skip_special_tokens = !proto.show_special_tokens();
@@ -159,39 +149,6 @@ absl::StatusOr<int> ChoicesFromProto(const v1::GenerateRequest& proto) {
   if (!proto.has_n()) return 1;
   RETURN_IF_ERROR(CheckRange<int64_t>("n", proto.n(), 1, kMaxChoices));
   return proto.n();
-}
-
-absl::StatusOr<std::vector<int32_t>> PromptFromProto(const v1::GenerateRequest& proto,
-                                                     const Engine& engine) {
-  switch (proto.prompt_case()) {
-    case v1::GenerateRequest::kText:
-      return PromptFromText(engine, proto.text(), PromptUse::kRead);
-    case v1::GenerateRequest::kChat:
-      return FromChat(proto.chat(), engine, PromptUse::kRead);
-    case v1::GenerateRequest::kTokenIds: {
-      const auto& ids = proto.token_ids().ids();
-      RETURN_IF_ERROR(CheckTokenIds(ids, "token_ids.ids", engine.info().config.vocab_size));
-      return std::vector<int32_t>(ids.begin(), ids.end());
-    }
-    case v1::GenerateRequest::PROMPT_NOT_SET:
-      break;
-  }
-  return Bad("prompt", "is missing: set text, chat or token_ids");
-}
-
-absl::StatusOr<std::vector<int32_t>> PromptFromProto(const v1::TokenizeRequest& proto,
-                                                     const Engine& engine) {
-  switch (proto.prompt_case()) {
-    case v1::TokenizeRequest::kText:
-      if (proto.plain()) return engine.tokenizer().Encode(proto.text(), /*allow_special=*/false);
-      return PromptFromText(engine, proto.text(), PromptUse::kCount);
-    case v1::TokenizeRequest::kChat:
-      if (proto.plain()) return Bad("plain", "goes with text only");
-      return FromChat(proto.chat(), engine, PromptUse::kCount);
-    case v1::TokenizeRequest::PROMPT_NOT_SET:
-      break;
-  }
-  return Bad("prompt", "is missing: set text or chat");
 }
 
 }  // namespace skipserve

@@ -118,6 +118,15 @@ void ModelInfoToProto(const ModelInfo& info, v1::GetModelInfoResponse* proto) {
   }
 }
 
+void PrefixToProto(const PrefixInfo& info, v1::Prefix* proto) {
+  proto->set_name(info.name);
+  proto->set_tokens(info.tokens);
+  proto->set_kv_blocks(info.kv_blocks);
+  proto->set_trunk_layers(info.trunk_layers);
+  proto->set_skip_level(info.skip_level);
+  proto->set_created(absl::ToUnixSeconds(info.read_at));
+}
+
 void LoadToProto(const EngineLoad& load, v1::GetLoadResponse* proto) {
   proto->set_waiting(load.waiting);
   proto->set_prefilling(load.prefilling);
@@ -125,6 +134,10 @@ void LoadToProto(const EngineLoad& load, v1::GetLoadResponse* proto) {
   proto->set_kv_blocks_used(load.kv_blocks_used);
   proto->set_kv_blocks_reserved(load.kv_blocks_reserved);
   proto->set_kv_blocks_total(load.kv_blocks_total);
+  proto->set_kv_blocks_cached(load.kv_blocks_cached);
+  proto->set_prefix_tokens(load.prefix_tokens);
+  proto->set_prefix_evictions(load.prefix_evictions);
+  proto->set_prefixes(load.prefixes);
   proto->set_draining(load.draining);
   for (const LevelFallback& fallback : load.fallbacks) {
     v1::LevelFallback* out = proto->add_level_fallbacks();

@@ -19,16 +19,19 @@ constexpr Range kCounts{1, 1 << 30};
 constexpr Range kZeroOrMore{0, 1 << 30};
 constexpr Range kSeconds{0.001, 86400};
 
-Flag NoSkip() {
-  Flag flag = Bind(kRuns, "Skipping", "no-skip", FIELD(engine.skip_enabled),
-                   "Read every prompt densely, whatever requests ask for.");
-  flag.set = [](absl::string_view value, Options& options) {
+// A switch that turns off what is on by default.
+template <typename Field>
+Flag Off(unsigned commands, const char* section, const char* name, Field field, const char* help) {
+  Flag flag = Bind(commands, section, name, field, help);
+  flag.set = [field](absl::string_view value, Options& options) {
     bool off = false;
     absl::Status status = ReadValue(value, {}, &off);
-    options.engine.skip_enabled = !off;
+    field(options) = !off;
     return status;
   };
-  flag.get = [](const Options& options) { return ShowValue(!options.engine.skip_enabled); };
+  flag.get = [field](const Options& options) {
+    return ShowValue(!field(const_cast<Options&>(options)));
+  };
   return flag;
 }
 
@@ -49,7 +52,8 @@ std::vector<Flag> MakeTable() {
            "Tokens of prompt and answer together; 0: what the model was made for.", kZeroOrMore),
       Bind(kRuns, "Model", "chunk-tokens", FIELD(engine.chunk_tokens),
            "Prompt tokens computed together.", kCounts),
-      NoSkip(),
+      Off(kRuns, "Skipping", "no-skip", FIELD(engine.skip_enabled),
+          "Read every prompt densely, whatever requests ask for."),
       Bind(kReads, "Skipping", "skip-file", FIELD(engine.skip_file),
            "The file made by `skipserve calibrate`; by default the one beside the model."),
       Bind(kServe, "Skipping", "default-skip-level", FIELD(engine.default_skip_level),
@@ -78,10 +82,19 @@ std::vector<Flag> MakeTable() {
            "Answers that may wait; more are refused.", kZeroOrMore),
       Bind(kServe, "Requests", "default-max-tokens", FIELD(engine.default_max_tokens),
            "New tokens of an answer where a request does not say.", kCounts),
+      Bind(kServe, "Requests", "max-token-gap", FIELD(engine.max_token_gap),
+           "Seconds between two tokens of an answer, whatever prompts others send; shorter is "
+           "smoother, longer reads prompts faster.",
+           {0.001, 3600}),
       Bind(kServe, "Requests", "drain-seconds", FIELD(serve.drain_seconds),
            "What running answers get to end in when the server is told to stop.", {0, 86400}),
       Bind(kServe, "Requests", "stop-seconds", FIELD(serve.stop_seconds),
            "What ended answers then get to reach slow readers in.", {0, 86400}),
+      Off(kServe, "Prefix cache", "no-prefix-cache", FIELD(engine.prefix_cache),
+          "Read every prompt from its first token, also where others began alike."),
+      Bind(kServe, "Prefix cache", "prefix-states", FIELD(engine.prefix_states),
+           "Of the hidden states kept for prompts that skip: f32, or bf16, which takes half the "
+           "memory and rounds them."),
       Bind(kServe, "Addresses", "host", FIELD(serve.host),
            "Where to listen; 0.0.0.0 for all of the machine's addresses, as in a container."),
       Bind(kServe, "Addresses", "grpc-port", FIELD(serve.grpc_port), "0: a free one, printed.",

@@ -39,7 +39,9 @@ absl::StatusOr<std::vector<RunOutcome>> Generator::Run() {
     ASSIGN_OR_RETURN(skips.emplace_back(), ParseSkip(text));
   }
   progress_.Say("loading the model");
-  ASSIGN_OR_RETURN(engine_, OpenEngine(job_.engine));
+  EngineOptions options = job_.engine;
+  options.prefix_cache = false;  // no run is to profit from what one before it read
+  ASSIGN_OR_RETURN(engine_, OpenEngine(options));
   progress_.Clear();
   ASSIGN_OR_RETURN(prompt_, BuildPrompt(*engine_, job_.question, job_.stop.max_tokens));
 

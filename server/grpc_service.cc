@@ -16,6 +16,7 @@
 #include "server/convert_proto.h"
 #include "server/grpc_generate.h"
 #include "server/grpc_messages.h"
+#include "server/grpc_prefix.h"
 #include "server/model_name.h"
 #include "server/prompt.h"
 #include "server/status.h"
@@ -24,6 +25,7 @@ namespace skipserve {
 namespace {
 
 constexpr char kEndpoint[] = "grpc";
+constexpr char kPrefixEndpoint[] = "grpc/ReadPrefix";
 
 absl::Time Deadline(const grpc::CallbackServerContext& context) {
   const auto deadline = context.deadline();
@@ -41,13 +43,16 @@ absl::StatusOr<T> Guarded(const std::function<absl::StatusOr<T>()>& work) {
   }
 }
 
+absl::Status CheckModel(const std::string& name, const GrpcOptions& options) {
+  if (MeansModel(name, options.served_name, options.model_path)) return absl::OkStatus();
+  return absl::NotFoundError(
+      absl::StrCat("model: there is only '", options.served_name, "' (or 'default') here"));
+}
+
 absl::StatusOr<CompletionRequest> ReadCall(const grpc::ByteBuffer& bytes, const Engine& engine,
                                            const GrpcOptions& options, absl::Time deadline) {
   ASSIGN_OR_RETURN(const auto proto, FromBytes<v1::GenerateRequest>(bytes));
-  if (!MeansModel(proto.model(), options.served_name, options.model_path)) {
-    return absl::NotFoundError(
-        absl::StrCat("model: there is only '", options.served_name, "' (or 'default') here"));
-  }
+  RETURN_IF_ERROR(CheckModel(proto.model(), options));
   CompletionRequest call;
   ASSIGN_OR_RETURN(call.n, ChoicesFromProto(proto));
   ASSIGN_OR_RETURN(call.generate, RequestFromProto(proto, engine.info()));
@@ -55,6 +60,13 @@ absl::StatusOr<CompletionRequest> ReadCall(const grpc::ByteBuffer& bytes, const 
   if (!proto.sampling().has_seed()) call.generate.sampling.seed = NewSeed();
   call.generate.deadline = deadline;
   return call;
+}
+
+absl::StatusOr<PrefixRequest> ReadPrefixCall(const grpc::ByteBuffer& bytes, const Engine& engine,
+                                             const GrpcOptions& options) {
+  ASSIGN_OR_RETURN(const auto proto, FromBytes<v1::ReadPrefixRequest>(bytes));
+  RETURN_IF_ERROR(CheckModel(proto.model(), options));
+  return PrefixFromProto(proto, engine);
 }
 
 // gRPC's default reactor, but one that tells when it is done.
@@ -171,6 +183,41 @@ grpc::ServerUnaryReactor* GrpcService::GetLoad(grpc::CallbackServerContext* cont
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   reactor->Finish(grpc::Status::OK);
   return reactor;
+}
+
+grpc::ServerUnaryReactor* GrpcService::ReadPrefix(grpc::CallbackServerContext* /*context*/,
+                                                  const grpc::ByteBuffer* request,
+                                                  grpc::ByteBuffer* response) {
+  const absl::Time begun = absl::Now();
+  CompletionContext about{NewCallId("prefix"), kPrefixEndpoint};
+  std::shared_ptr<PrefixCall> call = PrefixCall::Create(engine_, workers_, response, Open());
+  boost::asio::post(workers_, [this, request, begun, call, about = std::move(about)] {
+    auto prefix =
+        Guarded<PrefixRequest>([&] { return ReadPrefixCall(*request, engine_, options_); });
+    if (prefix.ok()) return call->Read(metrics_, about, *std::move(prefix));
+    CountRefused(metrics_, about, prefix.status(), absl::Now() - begun);
+    call->Refuse(prefix.status());
+  });
+  return call.get();
+}
+
+grpc::ServerUnaryReactor* GrpcService::ListPrefixes(grpc::CallbackServerContext* context,
+                                                    const v1::ListPrefixesRequest* /*request*/,
+                                                    v1::ListPrefixesResponse* response) {
+  for (const PrefixInfo& info : engine_.Prefixes()) PrefixToProto(info, response->add_prefixes());
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  reactor->Finish(grpc::Status::OK);
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* GrpcService::DropPrefix(grpc::CallbackServerContext* /*context*/,
+                                                  const grpc::ByteBuffer* request,
+                                                  grpc::ByteBuffer* response) {
+  return AnswerOnWorker(response, [this, request]() -> Answer {
+    ASSIGN_OR_RETURN(const auto proto, FromBytes<v1::DropPrefixRequest>(*request));
+    RETURN_IF_ERROR(engine_.DropPrefix(proto.name()));
+    return ToBytes(v1::DropPrefixResponse());
+  });
 }
 
 }  // namespace skipserve

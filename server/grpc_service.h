@@ -19,8 +19,10 @@ namespace skipserve {
 // Requests of substance are read from their bytes; see grpc_messages.h.
 using GrpcServiceBase = v1::SkipServe::WithRawCallbackMethod_Generate<
     v1::SkipServe::WithRawCallbackMethod_Tokenize<v1::SkipServe::WithRawCallbackMethod_Detokenize<
-        v1::SkipServe::WithCallbackMethod_GetModelInfo<
-            v1::SkipServe::WithCallbackMethod_GetLoad<v1::SkipServe::Service>>>>>;
+        v1::SkipServe::WithCallbackMethod_GetModelInfo<v1::SkipServe::WithCallbackMethod_GetLoad<
+            v1::SkipServe::WithRawCallbackMethod_ReadPrefix<
+                v1::SkipServe::WithCallbackMethod_ListPrefixes<
+                    v1::SkipServe::WithRawCallbackMethod_DropPrefix<v1::SkipServe::Service>>>>>>>>;
 
 class GrpcService final : public GrpcServiceBase {
  public:
@@ -45,6 +47,15 @@ class GrpcService final : public GrpcServiceBase {
   grpc::ServerUnaryReactor* GetLoad(grpc::CallbackServerContext* context,
                                     const v1::GetLoadRequest* request,
                                     v1::GetLoadResponse* response) override;
+  grpc::ServerUnaryReactor* ReadPrefix(grpc::CallbackServerContext* context,
+                                       const grpc::ByteBuffer* request,
+                                       grpc::ByteBuffer* response) override;
+  grpc::ServerUnaryReactor* ListPrefixes(grpc::CallbackServerContext* context,
+                                         const v1::ListPrefixesRequest* request,
+                                         v1::ListPrefixesResponse* response) override;
+  grpc::ServerUnaryReactor* DropPrefix(grpc::CallbackServerContext* context,
+                                       const grpc::ByteBuffer* request,
+                                       grpc::ByteBuffer* response) override;
 
  private:
   using Answer = absl::StatusOr<grpc::ByteBuffer>;

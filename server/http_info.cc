@@ -53,6 +53,10 @@ HttpReply HandleLoad(HttpContext& context, const HttpRequest&) {
                          {"kv_blocks_used", load.kv_blocks_used},
                          {"kv_blocks_reserved", load.kv_blocks_reserved},
                          {"kv_blocks_total", load.kv_blocks_total},
+                         {"kv_blocks_cached", load.kv_blocks_cached},
+                         {"prefix_tokens", load.prefix_tokens},
+                         {"prefix_evictions", load.prefix_evictions},
+                         {"prefixes", load.prefixes},
                          {"draining", load.draining}});
 }
 

@@ -56,5 +56,10 @@ HttpReply HandleDetokenize(HttpContext& context, const HttpRequest& request);
 // http_completions.cc
 asio::awaitable<void> HandleChatCompletions(HttpContext& context, HttpExchange& exchange);
 asio::awaitable<void> HandleCompletions(HttpContext& context, HttpExchange& exchange);
+// http_prefixes.cc
+asio::awaitable<void> HandleReadPrefix(HttpContext& context, HttpExchange& exchange);
+HttpReply HandlePrefixes(HttpContext& context, const HttpRequest& request);
+HttpReply HandlePrefix(HttpContext& context, const HttpRequest& request);
+HttpReply HandleDropPrefix(HttpContext& context, const HttpRequest& request);
 
 }  // namespace skipserve

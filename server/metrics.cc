@@ -1,6 +1,7 @@
 // Names, help texts and buckets; see the header.
 #include "server/metrics.h"
 
+#include <algorithm>
 #include <map>
 #include <sstream>
 
@@ -77,6 +78,9 @@ struct Metrics::Series {
                                         "Answers that read their prompt or generate.");
   prometheus::Counter& prompt_tokens = AddCounter(registry, "skipserve_prompt_tokens_total",
                                                   "Tokens of accepted prompts, once per call.");
+  prometheus::Counter& cached_tokens = AddCounter(
+      registry, "skipserve_prompt_cached_tokens_total",
+      "Of the tokens of prompts, those found in the prefix cache, of answers that ended.");
   prometheus::Counter& generated_tokens = AddCounter(registry, "skipserve_generated_tokens_total",
                                                      "Tokens generated, of answers that ended.");
   prometheus::Counter& token_layers =
@@ -103,6 +107,16 @@ struct Metrics::Series {
       AddGauge(registry, "skipserve_kv_blocks_reserved", "KV blocks promised to running answers.");
   prometheus::Gauge& kv_total =
       AddGauge(registry, "skipserve_kv_blocks_total", "KV blocks in the pool.");
+  prometheus::Gauge& kv_cached =
+      AddGauge(registry, "skipserve_kv_blocks_cached",
+               "KV blocks of cached prefixes that nobody uses: free to whoever needs them.");
+  prometheus::Gauge& prefix_tokens =
+      AddGauge(registry, "skipserve_prefix_cache_tokens", "Tokens in the prefix cache.");
+  prometheus::Counter& prefix_evictions =
+      AddCounter(registry, "skipserve_prefix_cache_evicted_blocks_total",
+                 "Blocks of tokens that left the prefix cache for others.");
+  prometheus::Gauge& prefixes =
+      AddGauge(registry, "skipserve_prefixes", "Prefixes read ahead and kept under a name.");
   prometheus::Histogram& step = AddHistogram(registry, "skipserve_step_duration_seconds",
                                              "One step of the engine, seconds.", StepBuckets());
   prometheus::Histogram& skip_ratio =
@@ -146,16 +160,24 @@ struct Metrics::Series {
 Metrics::Metrics() : series_(std::make_unique<Series>()) {}
 Metrics::~Metrics() = default;
 
-void Metrics::CallEnded(absl::string_view endpoint, const absl::Status& status,
-                        absl::Duration total) {
+void Metrics::CallEnded(absl::string_view endpoint, const absl::Status& status) {
   series_->calls
       .Add({{"outcome", std::string(OutcomeLabel(status))}, {"endpoint", std::string(endpoint)}})
       .Increment();
+}
+
+void Metrics::CallEnded(absl::string_view endpoint, const absl::Status& status,
+                        absl::Duration total) {
+  CallEnded(endpoint, status);
   if (status.ok()) series_->e2e.Observe(absl::ToDoubleSeconds(total));
 }
 
 void Metrics::PromptRead(int64_t tokens) {
   series_->prompt_tokens.Increment(static_cast<double>(tokens));
+}
+
+void Metrics::PromptCached(int64_t tokens) {
+  series_->cached_tokens.Increment(static_cast<double>(tokens));
 }
 
 void Metrics::AnswerEnded(const Report& report) {
@@ -205,7 +227,13 @@ std::string Metrics::Expose(const EngineLoad& load) {
   series_->kv_used.Set(static_cast<double>(load.kv_blocks_used));
   series_->kv_reserved.Set(static_cast<double>(load.kv_blocks_reserved));
   series_->kv_total.Set(static_cast<double>(load.kv_blocks_total));
+  series_->kv_cached.Set(static_cast<double>(load.kv_blocks_cached));
+  series_->prefix_tokens.Set(static_cast<double>(load.prefix_tokens));
+  series_->prefixes.Set(static_cast<double>(load.prefixes));
   absl::MutexLock lock(&mutex_);
+  // The engine counts these itself; of two loads the older may come last.
+  const double evictions = static_cast<double>(load.prefix_evictions);
+  series_->prefix_evictions.Increment(std::max(0.0, evictions - series_->prefix_evictions.Value()));
   for (const LevelFallback& fallback : load.fallbacks) levels_.insert(fallback.level);
   for (const std::string& level : levels_) {
     const bool fallen = absl::c_any_of(

@@ -25,9 +25,14 @@ class Metrics : public EngineObserver {
   // far as Completion::Start; a front end only for those that did not. `endpoint` is a fixed name,
   // never a client's text.
   void CallEnded(absl::string_view endpoint, const absl::Status& status, absl::Duration total);
+  // One that has no answers: it reads a prefix.
+  void CallEnded(absl::string_view endpoint, const absl::Status& status);
 
   // Tokens of a call's prompt, once however many answers were asked for.
   void PromptRead(int64_t tokens);
+
+  // Likewise, of these the tokens found in the prefix cache, when the prompt's answer ended.
+  void PromptCached(int64_t tokens);
 
   // Each answer that was accepted by the engine, once, when it ended.
   void AnswerEnded(const Report& report);

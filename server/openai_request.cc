@@ -4,11 +4,14 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "server/openai_fields.h"
 #include "server/request_limits.h"
 
 namespace skipserve {
 namespace {
+
+constexpr double kMaxTimeoutSeconds = 7 * 86400.0;
 
 // Chat: "logprobs" is a switch and "top_logprobs" the count. Completions: "logprobs" is the count.
 void ReadLogprobs(FieldReader& fields, OpenAiRequest* out) {
@@ -42,6 +45,14 @@ void ReadStream(FieldReader& fields, OpenAiRequest* out) {
   FieldReader inner(*options, "stream_options.");
   inner.Bool("include_usage", &out->include_usage);
   if (!inner.ok()) fields.Fail(*inner.error());
+}
+
+void ReadTimeout(FieldReader& fields, GenerateRequest* out) {
+  double timeout = 0;
+  fields.Number("timeout_seconds", 0, kMaxTimeoutSeconds, &timeout);
+  if (fields.Find("timeout_seconds") == nullptr) return;
+  if (timeout <= 0) fields.Fail("timeout_seconds", "must be above 0");
+  out->deadline = absl::Now() + absl::Seconds(timeout);
 }
 
 // Fields of OpenAI's that would change the answer's meaning and that this server does not have: a
@@ -78,6 +89,13 @@ void RefuseUnsupported(FieldReader& fields, const OpenAiRequest& request) {
 
 }  // namespace
 
+void ReadCacheSalt(FieldReader& fields, std::string* out) {
+  fields.String("cache_salt", out);
+  if (out->size() > kMaxCacheSalt) {
+    fields.Fail("cache_salt", absl::StrCat("must have at most ", kMaxCacheSalt, " bytes"));
+  }
+}
+
 std::optional<ApiError> ParseOpenAiRequest(OpenAiApi api, const nlohmann::json& body,
                                            const ModelInfo& model, OpenAiRequest* out) {
   FieldReader fields(body);
@@ -100,6 +118,8 @@ std::optional<ApiError> ParseOpenAiRequest(OpenAiApi api, const nlohmann::json& 
   ReadLogprobs(fields, out);
   ReadStream(fields, out);
   fields.Bool("skip_special_tokens", &out->generate.skip_special_tokens);
+  ReadCacheSalt(fields, &out->generate.cache_salt);
+  ReadTimeout(fields, &out->generate);
   ReadSkip(fields, model, &out->generate);
   RefuseUnsupported(fields, *out);
   return fields.error();

@@ -45,7 +45,8 @@ void ReadSampling(FieldReader& fields, const ModelInfo& model, OpenAiRequest* ou
 void ReadStopRules(FieldReader& fields, const ModelInfo& model, StopRules* out);
 void ReadMessages(FieldReader& fields, std::vector<ChatMessage>* out);
 void ReadPrompts(FieldReader& fields, const ModelInfo& model, std::vector<OpenAiPrompt>* out);
-// "skip" and "timeout_seconds".
+void ReadCacheSalt(FieldReader& fields, std::string* out);
+// "skip", with what its report is to have.
 void ReadSkip(FieldReader& fields, const ModelInfo& model, GenerateRequest* out);
 
 }  // namespace skipserve

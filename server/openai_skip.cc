@@ -1,4 +1,4 @@
-// The request's extension "skip", and "timeout_seconds":
+// The request's extension "skip":
 //   "off" | "auto" | a level's name, or an object with one of "mode", "level", "policy" and, beside
 //   it, "report": {"layers": bool, "rows": bool}.
 // Unknown fields in here are errors, unlike elsewhere: a misspelt "level" must not end in another
@@ -8,14 +8,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/time/clock.h"
 #include "server/openai_fields.h"
 #include "server/openai_request.h"
 
 namespace skipserve {
 namespace {
-
-constexpr double kMaxTimeoutSeconds = 7 * 86400.0;
 
 std::string LevelNames(const ModelInfo& model) {
   return absl::StrJoin(model.skip_levels, ", ", [](std::string* out, const SkipLevelInfo& level) {
@@ -102,12 +99,6 @@ void ReadSkipObject(FieldReader& fields, const nlohmann::json& value, const Mode
 }  // namespace
 
 void ReadSkip(FieldReader& fields, const ModelInfo& model, GenerateRequest* out) {
-  double timeout = 0;
-  fields.Number("timeout_seconds", 0, kMaxTimeoutSeconds, &timeout);
-  if (fields.Find("timeout_seconds") != nullptr) {
-    if (timeout <= 0) fields.Fail("timeout_seconds", "must be above 0");
-    out->deadline = absl::Now() + absl::Seconds(timeout);
-  }
   const nlohmann::json* skip = fields.Find("skip");
   if (skip == nullptr) return;
   if (skip->is_string()) {

@@ -46,6 +46,29 @@ absl::StatusOr<std::vector<int32_t>> Encode(const Engine& engine,
   return EncodePrompt(engine.tokenizer(), pieces);
 }
 
+absl::StatusOr<std::vector<TextPiece>> RenderChat(const Engine& engine,
+                                                  absl::Span<const ChatMessage> messages) {
+  if (messages.empty()) return absl::InvalidArgumentError("there are no messages");
+  const ChatTemplate* chat = engine.chat_template();
+  if (chat == nullptr) {
+    return absl::InvalidArgumentError(
+        "this model has no chat template; send the prompt as text or token ids");
+  }
+  return chat->Render(messages, /*add_generation_prompt=*/true);
+}
+
+std::vector<TextPiece> CommonStart(absl::Span<const TextPiece> a, absl::Span<const TextPiece> b) {
+  std::vector<TextPiece> common;
+  for (size_t i = 0; i < std::min(a.size(), b.size()) && a[i].trusted == b[i].trusted; ++i) {
+    const std::string& text = a[i].text;
+    const auto end =
+        std::mismatch(text.begin(), text.end(), b[i].text.begin(), b[i].text.end()).first;
+    common.push_back({std::string(text.begin(), end), a[i].trusted});
+    if (text != b[i].text) break;
+  }
+  return common;
+}
+
 }  // namespace
 
 absl::StatusOr<std::vector<int32_t>> PromptFromText(const Engine& engine, absl::string_view text,
@@ -57,15 +80,21 @@ absl::StatusOr<std::vector<int32_t>> PromptFromText(const Engine& engine, absl::
 absl::StatusOr<std::vector<int32_t>> PromptFromChat(const Engine& engine,
                                                     absl::Span<const ChatMessage> messages,
                                                     PromptUse use) {
-  if (messages.empty()) return absl::InvalidArgumentError("there are no messages");
-  const ChatTemplate* chat = engine.chat_template();
-  if (chat == nullptr) {
-    return absl::InvalidArgumentError(
-        "this model has no chat template; send the prompt as text or token ids");
-  }
-  ASSIGN_OR_RETURN(const std::vector<TextPiece> pieces,
-                   chat->Render(messages, /*add_generation_prompt=*/true));
+  ASSIGN_OR_RETURN(const std::vector<TextPiece> pieces, RenderChat(engine, messages));
   return Encode(engine, pieces, use);
+}
+
+absl::StatusOr<std::vector<int32_t>> PrefixFromChat(const Engine& engine,
+                                                    absl::Span<const ChatMessage> messages) {
+  // A template is a program: where a message's text ends is seen from two that go on differently.
+  std::vector<ChatMessage> ends(messages.begin(), messages.end());
+  const auto render = [&](absl::string_view more) {
+    if (!ends.empty()) ends.back().content = absl::StrCat(messages.back().content, more);
+    return RenderChat(engine, ends);
+  };
+  ASSIGN_OR_RETURN(const std::vector<TextPiece> a, render("a"));
+  ASSIGN_OR_RETURN(const std::vector<TextPiece> b, render("b"));
+  return Encode(engine, CommonStart(a, b), PromptUse::kRead);
 }
 
 absl::Status CheckTokenIds(absl::Span<const int32_t> ids, const char* field, int32_t vocab_size) {

@@ -32,6 +32,12 @@ absl::StatusOr<std::vector<int32_t>> PromptFromChat(const Engine& engine,
                                                     absl::Span<const ChatMessage> messages,
                                                     PromptUse use);
 
+// What all chats that begin with these messages have in common: up to the end of the last one's
+// text, and not the template's mark of its end, so that a question may follow in the same message
+// or after it. To be read.
+absl::StatusOr<std::vector<int32_t>> PrefixFromChat(const Engine& engine,
+                                                    absl::Span<const ChatMessage> messages);
+
 // Every id is in the vocabulary; `field` is named where one is not.
 absl::Status CheckTokenIds(absl::Span<const int32_t> ids, const char* field, int32_t vocab_size);
 

@@ -13,6 +13,7 @@ inline constexpr size_t kMaxTokenRules = 4096;  // token ids in logit_bias, and 
 inline constexpr size_t kMaxStops = 16;
 inline constexpr size_t kMaxStopBytes = 1024;  // of each
 inline constexpr size_t kMaxUserBytes = 256;
+inline constexpr size_t kMaxPrefixNameBytes = 128;
 inline constexpr int64_t kMaxCount = std::numeric_limits<int32_t>::max();  // max_tokens, top_k ...
 
 }  // namespace skipserve

@@ -64,7 +64,7 @@ class GrpcConformance(unittest.TestCase):
             self.assertIn(word, caught.exception.details())
 
     def test_bytes_that_are_no_message_are_refused_with_a_reason(self):
-        for name in ("Generate", "Tokenize", "Detokenize"):
+        for name in ("Generate", "Tokenize", "Detokenize", "ReadPrefix", "DropPrefix"):
             path = f"/skipserve.v1.SkipServe/{name}"
             make = self.channel.unary_stream if name == "Generate" else self.channel.unary_unary
             with self.assertRaises(grpc.RpcError) as caught:
@@ -108,7 +108,8 @@ class GrpcConformance(unittest.TestCase):
         self.assertIn("skipserve.v1.SkipServe", reflected.get_services())
         file = reflected.FindFileContainingSymbol("skipserve.v1.SkipServe")
         self.assertEqual([m.name for m in file.service[0].method],
-                         ["Generate", "Tokenize", "Detokenize", "GetModelInfo", "GetLoad"])
+                         ["Generate", "Tokenize", "Detokenize", "GetModelInfo", "GetLoad", "ReadPrefix",
+                          "ListPrefixes", "DropPrefix"])
 
     def test_streams_and_ends_with_one_finish(self):
         messages = self.generate(chat("Say hello.", stop=pb.StopRules(max_tokens=12)))
@@ -242,6 +243,35 @@ class GrpcConformance(unittest.TestCase):
         with self.assertRaises(grpc.RpcError) as caught:
             self.generate(request, timeout=0.05)
         self.assertEqual(caught.exception.code(), grpc.StatusCode.DEADLINE_EXCEEDED)
+
+    def test_a_prefix_is_read_found_and_dropped(self):
+        text = "Whoever reads this twice knows it by heart. " * 40
+        request = pb.ReadPrefixRequest(name="verse", text=text, skip=pb.Skip(mode=pb.Skip.MODE_OFF), cache_salt="s")
+        prefix = self.stub.ReadPrefix(request, timeout=CALL_SECONDS).prefix
+        self.assertEqual((prefix.name, prefix.skip_level), ("verse", "off"))
+        self.assertEqual(prefix.trunk_layers, self.info.layers)
+        self.assertEqual(list(self.stub.ListPrefixes(pb.ListPrefixesRequest(), timeout=30).prefixes), [prefix])
+        self.assertEqual(self.stub.GetLoad(pb.GetLoadRequest(), timeout=30).prefixes, 1)
+
+        def cached(salt):
+            question = pb.GenerateRequest(text=text + "What", stop=pb.StopRules(max_tokens=1),
+                                          skip=pb.Skip(mode=pb.Skip.MODE_OFF), cache_salt=salt)
+            return self.generate(question)[-1].finish.usage.cached_tokens
+
+        self.assertGreaterEqual(cached("s"), prefix.tokens - 32)
+        self.assertEqual(cached("other"), 0)
+
+        def code(rpc, message):
+            with self.assertRaises(grpc.RpcError) as caught:
+                rpc(message, timeout=CALL_SECONDS)
+            return caught.exception.code()
+
+        self.assertEqual(code(self.stub.ReadPrefix, request), grpc.StatusCode.ALREADY_EXISTS)
+        request.name, request.cache_salt = "other", "s" * 129
+        self.assertEqual(code(self.stub.ReadPrefix, request), grpc.StatusCode.INVALID_ARGUMENT)
+        drop = pb.DropPrefixRequest(name="verse")
+        self.stub.DropPrefix(drop, timeout=30)
+        self.assertEqual(code(self.stub.DropPrefix, drop), grpc.StatusCode.NOT_FOUND)
 
     def test_pings_through_silence_do_not_cut_the_connection(self):
         options = {"grpc.keepalive_time_ms": 1000, "grpc.keepalive_timeout_ms": 20000,

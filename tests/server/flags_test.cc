@@ -43,7 +43,8 @@ TEST_F(FlagsTest, EverySpellingBinds) {
   const absl::Status status =
       Serve({"--http-port=0", "--grpc-port", "7", "--no-skip", "--drain-seconds", "1.5",
              "--stop-seconds=0.5", "--http-idle-seconds=2.5", "--host", "::1", "--threads=3",
-             "--canary=0.02", "--canary-max-kl=0.5", "--canary-hold=90"});
+             "--canary=0.02", "--canary-max-kl=0.5", "--canary-hold=90", "--max-token-gap=0.25",
+             "--no-prefix-cache", "--prefix-states=bf16"});
   ASSERT_TRUE(status.ok()) << status;
   EXPECT_EQ(options.engine.model_path, "m.gguf");
   EXPECT_EQ(options.serve.http_port, 0);
@@ -57,6 +58,9 @@ TEST_F(FlagsTest, EverySpellingBinds) {
   EXPECT_EQ(options.engine.canary.rate, 0.02);
   EXPECT_EQ(options.engine.canary.guard.max_kl, 0.5);
   EXPECT_EQ(options.engine.canary.guard.hold, absl::Seconds(90));
+  EXPECT_EQ(options.engine.max_token_gap, absl::Milliseconds(250));
+  EXPECT_FALSE(options.engine.prefix_cache);
+  EXPECT_EQ(options.engine.prefix_states, "bf16");
 }
 
 TEST_F(FlagsTest, WithoutFlagsTheDefaultsHold) {
@@ -64,6 +68,8 @@ TEST_F(FlagsTest, WithoutFlagsTheDefaultsHold) {
   const EngineOptions engine;
   EXPECT_EQ(options.engine.max_queue, engine.max_queue);
   EXPECT_EQ(options.engine.skip_enabled, engine.skip_enabled);
+  EXPECT_TRUE(options.engine.prefix_cache);
+  EXPECT_EQ(options.engine.max_token_gap, absl::Milliseconds(100));
   EXPECT_EQ(options.serve.grpc_port, 50051);
   EXPECT_EQ(options.serve.http_port, 8080);
   EXPECT_EQ(options.serve.host, "127.0.0.1");
@@ -146,6 +152,9 @@ TEST_F(FlagsTest, WhatIsWrongIsNamed) {
       {{"--drain-seconds=inf"}, "--drain-seconds"},
       {{"--drain-seconds=-1"}, "--drain-seconds"},
       {{"--no-skip=perhaps"}, "--no-skip"},
+      {{"--no-prefix-cache=perhaps"}, "--no-prefix-cache"},
+      {{"--max-token-gap=0"}, "--max-token-gap"},
+      {{"--max-token-gap=100ms"}, "--max-token-gap"},
       {{"--http-port=1", "--http-port=2"}, "--http-port"},
       {{"--http-por=1"}, "--http-por"},
       {{"--question=hm"}, "--question"},
@@ -174,7 +183,8 @@ TEST_F(FlagsTest, AFileGivesFlagsAndTheCommandLineWins) {
   const std::string path = Config(R"({
     // comments are fine
     "model": "from_file.gguf", "http-port": 81, "grpc_port": 82, "no-skip": true,
-    "drain-seconds": 0.5, "prompt-lengths": [1, 2], "served-name": "n"})");
+    "drain-seconds": 0.5, "prompt-lengths": [1, 2], "served-name": "n",
+    "max-token-gap": 0.05, "no-prefix-cache": true, "prefix-states": "bf16"})");
   ASSERT_TRUE(Parse(kServe, {"--http-port=90", "--config", path}).ok());
   EXPECT_EQ(options.engine.model_path, "from_file.gguf");
   EXPECT_EQ(options.serve.http_port, 90);
@@ -183,6 +193,9 @@ TEST_F(FlagsTest, AFileGivesFlagsAndTheCommandLineWins) {
   EXPECT_EQ(options.serve.drain_seconds, 0.5);
   EXPECT_EQ(options.bench.prompt_lengths, (std::vector<int64_t>{1, 2}));
   EXPECT_EQ(options.serve.served_name, "n");
+  EXPECT_EQ(options.engine.max_token_gap, absl::Milliseconds(50));
+  EXPECT_FALSE(options.engine.prefix_cache);
+  EXPECT_EQ(options.engine.prefix_states, "bf16");
 }
 
 TEST_F(FlagsTest, ABadFileIsNamed) {

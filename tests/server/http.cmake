@@ -13,6 +13,7 @@ add_room_test(http_test
   SRCS ${CMAKE_CURRENT_LIST_DIR}/http_clients_test.cc
        ${CMAKE_CURRENT_LIST_DIR}/http_completions_test.cc
        ${CMAKE_CURRENT_LIST_DIR}/http_limits_test.cc
+       ${CMAKE_CURRENT_LIST_DIR}/http_prefixes_test.cc
        ${CMAKE_CURRENT_LIST_DIR}/http_routes_test.cc
        ${CMAKE_CURRENT_LIST_DIR}/http_stop_test.cc
   DEPS server_http fake_engine http_test_client)

@@ -26,6 +26,7 @@ TEST(MetricsTest, EveryFamilyHasItsHelpAndType) {
                              "skipserve_requests_queued gauge",
                              "skipserve_requests_running gauge",
                              "skipserve_prompt_tokens_total counter",
+                             "skipserve_prompt_cached_tokens_total counter",
                              "skipserve_generated_tokens_total counter",
                              "skipserve_prompt_token_layers_total counter",
                              "skipserve_skipped_token_layers_total counter",
@@ -36,6 +37,10 @@ TEST(MetricsTest, EveryFamilyHasItsHelpAndType) {
                              "skipserve_kv_blocks_used gauge",
                              "skipserve_kv_blocks_reserved gauge",
                              "skipserve_kv_blocks_total gauge",
+                             "skipserve_kv_blocks_cached gauge",
+                             "skipserve_prefix_cache_tokens gauge",
+                             "skipserve_prefix_cache_evicted_blocks_total counter",
+                             "skipserve_prefixes gauge",
                              "skipserve_step_duration_seconds histogram",
                              "skipserve_skip_ratio histogram",
                              "skipserve_canary_total counter",
@@ -91,6 +96,32 @@ TEST(MetricsTest, GaugesAreTheLoad) {
   EXPECT_THAT(text, HasSubstr("skipserve_kv_blocks_total 20\n"));
   metrics.OnStep(absl::Milliseconds(4), 2, 300);
   EXPECT_THAT(metrics.Expose({}), HasSubstr("skipserve_step_duration_seconds_sum 0.004\n"));
+}
+
+TEST(MetricsTest, ThePrefixCacheIsTheLoads) {
+  Metrics metrics;
+  EngineLoad load;
+  load.kv_blocks_cached = 30;
+  load.prefix_tokens = 640;
+  load.prefixes = 2;
+  load.prefix_evictions = 5;
+  metrics.Expose(load);
+  load.prefix_evictions = 9;
+  metrics.Expose(load);
+  load.prefix_evictions = 8;  // a load taken before the last one, told after it
+  const std::string text = metrics.Expose(load);
+  EXPECT_THAT(text, HasSubstr("skipserve_kv_blocks_cached 30\n"));
+  EXPECT_THAT(text, HasSubstr("skipserve_prefix_cache_tokens 640\n"));
+  EXPECT_THAT(text, HasSubstr("skipserve_prefixes 2\n"));
+  EXPECT_THAT(text, HasSubstr("skipserve_prefix_cache_evicted_blocks_total 9\n"));
+}
+
+TEST(MetricsTest, ACallWithoutAnswersHasNoTimeToTheLast) {
+  Metrics metrics;
+  metrics.CallEnded("/v1/prefixes", absl::OkStatus());
+  const std::string text = metrics.Expose({});
+  EXPECT_THAT(text, HasSubstr("{endpoint=\"/v1/prefixes\",outcome=\"ok\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr("skipserve_e2e_seconds_count 0\n"));
 }
 
 TEST(MetricsTest, CanariesAreCountedByLevelAndOutcome) {

@@ -96,6 +96,19 @@ TEST(OpenAiRequestTest, SamplingAndStopRules) {
   EXPECT_EQ(Good(kChat, {{"seed", ~uint64_t{0}}}).generate.sampling.seed, ~uint64_t{0});
 }
 
+TEST(OpenAiRequestTest, CacheSalt) {
+  for (const OpenAiApi api : {kChat, kText}) {
+    EXPECT_EQ(Good(api, json::object()).generate.cache_salt, "");
+    const std::string salt(kMaxCacheSalt, 's');
+    EXPECT_EQ(Good(api, {{"cache_salt", salt}}).generate.cache_salt, salt);
+    const ApiError error = Bad(api, {{"cache_salt", salt + "s"}});
+    EXPECT_EQ(error.param, "cache_salt");
+    EXPECT_EQ(error.http_status, 400);
+    EXPECT_THAT(error.message, HasSubstr("128 bytes"));
+    EXPECT_EQ(Bad(api, {{"cache_salt", 5}}).param, "cache_salt");
+  }
+}
+
 TEST(OpenAiRequestTest, Messages) {
   const OpenAiRequest request = Good(kChat, json::parse(R"({"messages": [
     {"role": "developer", "content": "rules"},

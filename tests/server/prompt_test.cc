@@ -1,7 +1,9 @@
 // From text, chat or ids to a prompt that fits; and what a model and an address are called.
 #include "server/prompt.h"
 
+#include <algorithm>
 #include <limits>
+#include <memory>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -56,6 +58,48 @@ TEST(PromptTest, WhatNoContextCouldHoldIsNotTokenized) {
   }
   EXPECT_TRUE(IsTooLong(PromptFromChat(engine, {{"user", never}}, PromptUse::kRead).status()));
   EXPECT_EQ(PromptFromText(engine, never, PromptUse::kCount)->size(), 132u);
+}
+
+// A template that trims what is said, unlike the fake engine's own.
+class TrimmingEngine : public FakeEngine {
+ public:
+  const ChatTemplate* chat_template() const override { return template_.get(); }
+
+ private:
+  const std::unique_ptr<ChatTemplate> template_ = *ChatTemplate::Parse(
+      "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content | trim }}<|im_end|>\n"
+      "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}",
+      "", "");
+};
+
+void ExpectLongestSharedStart(const Engine& engine, const std::vector<ChatMessage>& messages) {
+  const std::vector<int32_t> prefix = *PrefixFromChat(engine, messages);
+  std::vector<std::vector<int32_t>> chats;
+  for (const char* question : {"\n\nWho?", "Is it?"}) {
+    std::vector<ChatMessage> asked = messages;
+    asked.back().content += question;
+    chats.push_back(*PromptFromChat(engine, asked, PromptUse::kRead));
+  }
+  const auto shared = std::mismatch(chats[0].begin(), chats[0].end(), chats[1].begin());
+  EXPECT_EQ(prefix, std::vector<int32_t>(chats[0].begin(), shared.first));
+  // And a question in a message of its own begins with it too, but for what is trimmed.
+  std::vector<ChatMessage> turn = messages;
+  turn.push_back({"user", "Who?"});
+  const std::vector<int32_t> next = *PromptFromChat(engine, turn, PromptUse::kRead);
+  const auto end = std::mismatch(prefix.begin(), prefix.end(), next.begin()).first;
+  EXPECT_LE(prefix.end() - end, 1);
+}
+
+TEST(PromptTest, APrefixIsWhatAllChatsBeginWithThatBeginAlike) {
+  const FakeEngine plain;
+  const TrimmingEngine trimming;
+  for (const Engine* engine :
+       {static_cast<const Engine*>(&plain), static_cast<const Engine*>(&trimming)}) {
+    ExpectLongestSharedStart(*engine, {{"user", "A law.\n"}});
+    ExpectLongestSharedStart(*engine, {{"system", "Be brief."}, {"user", "<|im_end|> A law."}});
+    ExpectLongestSharedStart(*engine, {{"user", "Hello"}, {"assistant", ""}});
+  }
+  EXPECT_EQ(PrefixFromChat(plain, {}).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
 TEST(PromptTest, UnknownIdsAreNamedWithTheirField) {

@@ -97,21 +97,27 @@ absl::StatusOr<RequestId> FakeEngine::Submit(GenerateRequest request,
   return Start(std::move(running));
 }
 
+bool FakeEngine::HasPrefix(const std::string& name) const {
+  return prefixes_.count(name) > 0 ||
+         std::any_of(running_.begin(), running_.end(), [&](const auto& running) {
+           return running.second.prefix.has_value() && running.second.prefix->name == name;
+         });
+}
+
 absl::StatusOr<RequestId> FakeEngine::ReadPrefix(PrefixRequest request,
                                                  std::shared_ptr<ResponseSink> sink) {
   absl::MutexLock lock(&mutex_);
   if (absl::Status status = Refuse(); !status.ok()) return status;
-  if (prefixes_.count(request.name)) return absl::AlreadyExistsError("there is one of that name");
+  if (HasPrefix(request.name)) return absl::AlreadyExistsError("there is one of that name");
   prefix_requests_.push_back(request);
-  PrefixInfo& info = prefixes_[request.name];
+  Running running;
+  PrefixInfo& info = running.prefix.emplace();
   info.name = request.name;
   info.tokens = static_cast<int64_t>(request.tokens.size());
   info.kv_blocks = options_.layers;
   info.trunk_layers = options_.layers;
   info.skip_level = request.skip.mode == SkipRequest::Mode::kLevel ? request.skip.level : "off";
   info.read_at = absl::UnixEpoch() + absl::Seconds(1'700'000'000);
-  Running running;
-  running.prefix = request.name;
   running.request.prompt = std::move(request.tokens);
   running.sink = std::move(sink);
   return Start(std::move(running));
@@ -132,11 +138,6 @@ absl::Status FakeEngine::DropPrefix(absl::string_view name) {
   }
   prefixes_.erase(found);
   return absl::OkStatus();
-}
-
-std::vector<PrefixRequest> FakeEngine::prefix_requests() const {
-  absl::MutexLock lock(&mutex_);
-  return prefix_requests_;
 }
 
 void FakeEngine::Cancel(RequestId id) {
@@ -164,6 +165,10 @@ EngineLoad FakeEngine::load() const {
   for (const auto& [id, running] : running_) ++(running.made > 0 ? load.decoding : load.waiting);
   load.kv_blocks_used = static_cast<int64_t>(running_.size()) * options_.layers;
   load.kv_blocks_total = 1000;
+  load.kv_blocks_cached = 7;
+  load.prefix_evictions = 3;
+  for (const auto& [name, prefix] : prefixes_) load.prefix_tokens += prefix.tokens;
+  load.prefixes = static_cast<int64_t>(prefixes_.size());
   load.draining = draining_;
   load.fallbacks = fallbacks_;
   return load;
@@ -209,7 +214,8 @@ absl::Status FakeEngine::EndedBy(const Running& running, absl::Time now) const {
 }
 
 bool FakeEngine::Advance(Running& running, absl::Time now, Events& events) {
-  if (!running.prefix.empty()) {
+  if (running.prefix.has_value()) {
+    prefixes_.emplace(running.prefix->name, *running.prefix);
     Finish(running, absl::OkStatus(), FinishReason::kStop, now, events);
     return true;
   }
@@ -265,6 +271,7 @@ Report FakeEngine::MakeReport(const Running& running, absl::Time now) const {
   const auto prompt = static_cast<int64_t>(request.prompt.size());
   Report report;
   report.prompt_tokens = prompt;
+  report.cached_tokens = options_.cached_tokens;
   report.completion_tokens = running.made;
   report.token_layers = prompt * options_.layers;
   report.kv_token_layers = report.token_layers;

@@ -8,6 +8,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -42,6 +43,7 @@ struct FakeOptions {
   bool add_bos = false;
   bool has_chat_template = true;
   int32_t layers = 4;
+  int64_t cached_tokens = 0;  // what every answer's report says of the prefix cache
 };
 
 class FakeEngine : public Engine {
@@ -53,7 +55,7 @@ class FakeEngine : public Engine {
                                    std::shared_ptr<ResponseSink> sink) override;
   void Cancel(RequestId id) override;
   void Drain(absl::Duration grace) override;
-  // Read as soon as a first token would come; what Prefixes tells is made of what was asked.
+  // Read when a first token would come; what Prefixes tells is made of what was asked.
   absl::StatusOr<RequestId> ReadPrefix(PrefixRequest request,
                                        std::shared_ptr<ResponseSink> sink) override;
   std::vector<PrefixInfo> Prefixes() const override;
@@ -78,6 +80,7 @@ class FakeEngine : public Engine {
   int64_t tokens_made() const;  // by all requests
   // False where it did not come about within half a minute.
   bool WaitForRequests(int64_t count) const;
+  bool WaitForPrefixRequests(int64_t count) const;
   bool WaitForCancelled(int64_t count) const;
   bool WaitForTokens(int64_t count) const;
   bool WaitForIdle() const;
@@ -90,13 +93,14 @@ class FakeEngine : public Engine {
     int64_t made = 0;
     absl::Time submitted, next, first, last;
     bool cancelled = false;
-    std::string prefix;  // its name, where it is one
+    std::optional<PrefixInfo> prefix;  // what it will be, where it is one
   };
 
   // What a sink is to be told, once the lock is released.
   using Events = std::vector<std::function<void()>>;
 
   absl::Status Refuse() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool HasPrefix(const std::string& name) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   RequestId Start(Running running) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Run();
   // One token, or the end, of each request that is due.

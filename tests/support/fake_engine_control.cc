@@ -37,6 +37,11 @@ std::vector<GenerateRequest> FakeEngine::requests() const {
   return requests_;
 }
 
+std::vector<PrefixRequest> FakeEngine::prefix_requests() const {
+  absl::MutexLock lock(&mutex_);
+  return prefix_requests_;
+}
+
 int64_t FakeEngine::cancelled() const {
   absl::MutexLock lock(&mutex_);
   return cancelled_;
@@ -50,6 +55,12 @@ int64_t FakeEngine::tokens_made() const {
 bool FakeEngine::WaitForRequests(int64_t count) const {
   return Await([&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     return static_cast<int64_t>(requests_.size()) >= count;
+  });
+}
+
+bool FakeEngine::WaitForPrefixRequests(int64_t count) const {
+  return Await([&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return static_cast<int64_t>(prefix_requests_.size()) >= count;
   });
 }
 

@@ -53,6 +53,7 @@ struct EngineLoad {
   int64_t kv_blocks_used = 0;
   int64_t kv_blocks_reserved = 0;
   int64_t kv_blocks_total = 0;
+  std::vector<int64_t> kv_blocks_by_layer;  // kv_blocks_used, by layer
   bool draining = false;
   std::vector<LevelFallback> fallbacks;  // levels not served for now, from gentle to fast
 };

@@ -81,8 +81,9 @@ void LlmEngine::Drain(absl::Duration grace) {
 EngineLoad LlmEngine::load() const {
   absl::MutexLock lock(&mutex_);
   const Scheduler::Load l = scheduler_.load();
-  return {l.waiting,         l.prefilling,   l.decoding, l.blocks_used,
-          l.blocks_reserved, l.blocks_total, draining_,  guard_.Fallbacks(parts_.now())};
+  return {l.waiting,         l.prefilling,      l.decoding,
+          l.blocks_used,     l.blocks_reserved, l.blocks_total,
+          l.blocks_by_layer, draining_,         guard_.Fallbacks(parts_.now())};
 }
 
 // As asked, or by a gentler level while the one asked for has fallen back.

@@ -292,6 +292,12 @@ Scheduler::Load Scheduler::load() const {
   load.blocks_total = pool_.total();
   load.blocks_used = pool_.used();
   load.blocks_reserved = reserved_ + idle_reserved_;
+  load.blocks_by_layer.resize(options_.layers);
+  for (const auto& [id, sequence] : sequences_) {
+    for (size_t l = 0; l < sequence.tables.size(); ++l) {
+      load.blocks_by_layer[l] += static_cast<int64_t>(sequence.tables[l].blocks.size());
+    }
+  }
   return load;
 }
 

@@ -53,7 +53,8 @@ class Scheduler {
     int64_t decoding = 0;
     int64_t blocks_total = 0;
     int64_t blocks_used = 0;
-    int64_t blocks_reserved = 0;  // promised to admitted sequences, used ones included
+    int64_t blocks_reserved = 0;           // promised to admitted sequences, used ones included
+    std::vector<int64_t> blocks_by_layer;  // blocks_used, by the layer whose tokens they hold
   };
 
   // The two reasons for RESOURCE_EXHAUSTED, as prefixes of the status's message. A full queue

@@ -125,6 +125,7 @@ void LoadToProto(const EngineLoad& load, v1::GetLoadResponse* proto) {
   proto->set_kv_blocks_used(load.kv_blocks_used);
   proto->set_kv_blocks_reserved(load.kv_blocks_reserved);
   proto->set_kv_blocks_total(load.kv_blocks_total);
+  for (const int64_t blocks : load.kv_blocks_by_layer) proto->add_kv_blocks_by_layer(blocks);
   proto->set_draining(load.draining);
   for (const LevelFallback& fallback : load.fallbacks) {
     v1::LevelFallback* out = proto->add_level_fallbacks();

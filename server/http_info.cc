@@ -3,6 +3,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "server/http_router.h"
 #include "server/openai_models.h"
 
@@ -20,6 +21,16 @@ nlohmann::ordered_json FallbacksJson(const EngineLoad& load) {
                     {"retry_in_seconds", absl::ToDoubleSeconds(fallback.retry_in)}});
   }
   return json;
+}
+
+// Between two tokens of one answer, over all answers of the last seconds.
+nlohmann::ordered_json GapsJson(RecentGaps& gaps) {
+  const GapFigures figures = gaps.Figures(absl::Now());
+  return {{"window_seconds", absl::ToDoubleSeconds(gaps.window())},
+          {"count", figures.count},
+          {"median_seconds", absl::ToDoubleSeconds(figures.median)},
+          {"p99_seconds", absl::ToDoubleSeconds(figures.p99)},
+          {"max_seconds", absl::ToDoubleSeconds(figures.longest)}};
 }
 
 }  // namespace
@@ -53,7 +64,10 @@ HttpReply HandleLoad(HttpContext& context, const HttpRequest&) {
                          {"kv_blocks_used", load.kv_blocks_used},
                          {"kv_blocks_reserved", load.kv_blocks_reserved},
                          {"kv_blocks_total", load.kv_blocks_total},
-                         {"draining", load.draining}});
+                         {"kv_blocks_by_layer", load.kv_blocks_by_layer},
+                         {"draining", load.draining},
+                         {"token_gaps", GapsJson(context.metrics.recent_gaps())},
+                         {"level_fallbacks", FallbacksJson(load)}});
 }
 
 HttpReply HandleMetrics(HttpContext& context, const HttpRequest&) {

@@ -19,6 +19,42 @@ TEST_F(HttpTest, HealthReadyLoadIndex) {
   EXPECT_EQ(Get("http://elsewhere:80/health").status, 200);
 }
 
+TEST_F(HttpTest, LoadTellsWhatTheEngineDoes) {
+  engine_->Pause();
+  engine_->SetFallbacks({{"fast", "balanced", 0.31, 0.25, absl::Seconds(287)}});
+  TestClient first(port()), second(port());
+  first.SendPost(kChat, ChatBody().dump());
+  second.SendPost(kChat, ChatBody().dump());
+  ASSERT_TRUE(engine_->WaitForRequests(2));
+  nlohmann::json load = Get("/load").json();
+  EXPECT_EQ(load["waiting"], 2) << load;
+  EXPECT_EQ(load["kv_blocks_used"], 8);
+  EXPECT_EQ(load["kv_blocks_total"], 1000);
+  EXPECT_EQ(load["kv_blocks_by_layer"], nlohmann::json({2, 2, 2, 2}));
+  EXPECT_EQ(load["level_fallbacks"], Get("/ready").json()["level_fallbacks"]);
+  EXPECT_EQ(load["level_fallbacks"][0]["level"], "fast");
+  engine_->Resume();
+  EXPECT_EQ(first.Read().status, 200);
+  EXPECT_EQ(second.Read().status, 200);
+  ASSERT_TRUE(engine_->WaitForIdle());
+  load = Get("/load").json();
+  EXPECT_EQ(load["waiting"], 0) << load;
+  EXPECT_EQ(load["kv_blocks_by_layer"], nlohmann::json({0, 0, 0, 0}));
+}
+
+TEST_F(HttpTest, LoadTellsTheRecentGapsBetweenTokens) {
+  EXPECT_EQ(Get("/load").json()["token_gaps"]["count"], 0);
+  ExpectAlive();  // 17 tokens, a byte each
+  EXPECT_EQ(Get("/load").json()["token_gaps"]["count"], 16);
+  for (int i = 1; i <= 84; ++i) metrics_.TokenGap(absl::Seconds(i), absl::Now());
+  const nlohmann::json gaps = Get("/load").json()["token_gaps"];
+  EXPECT_EQ(gaps, (nlohmann::json{{"window_seconds", 10.0},
+                                  {"count", 100},
+                                  {"median_seconds", 34.0},
+                                  {"p99_seconds", 83.0},
+                                  {"max_seconds", 84.0}}));
+}
+
 TEST_F(HttpTest, ReadyFollowsSetReadyAndDraining) {
   server_->SetReady(false);
   EXPECT_EQ(Get("/ready").status, 503);

@@ -111,6 +111,7 @@ EngineLoad FakeEngine::load() const {
   for (const auto& [id, running] : running_) ++(running.made > 0 ? load.decoding : load.waiting);
   load.kv_blocks_used = static_cast<int64_t>(running_.size()) * options_.layers;
   load.kv_blocks_total = 1000;
+  load.kv_blocks_by_layer.assign(options_.layers, static_cast<int64_t>(running_.size()));
   load.draining = draining_;
   load.fallbacks = fallbacks_;
   return load;

@@ -78,7 +78,8 @@ HttpReply HandleMetrics(HttpContext& context, const HttpRequest&) {
 
 HttpReply HandleModels(HttpContext& context, const HttpRequest&) {
   return JsonReply(
-      200, ModelListJson(context.options.served_name, context.created, context.engine.info()));
+      200, ModelListJson(context.options.served_name, context.created, context.engine.info(),
+                         context.engine.chat_template() != nullptr));
 }
 
 HttpReply HandleModel(HttpContext& context, const HttpRequest& request) {
@@ -86,7 +87,8 @@ HttpReply HandleModel(HttpContext& context, const HttpRequest& request) {
     return ErrorReply(context.NoSuchModel(request.argument));
   }
   return JsonReply(200,
-                   ModelJson(context.options.served_name, context.created, context.engine.info()));
+                   ModelJson(context.options.served_name, context.created, context.engine.info(),
+                             context.engine.chat_template() != nullptr));
 }
 
 }  // namespace skipserve

@@ -103,6 +103,7 @@ TEST_F(HttpTest, ModelsByTheirNames) {
   EXPECT_EQ(model["id"], "tiny");
   EXPECT_EQ(model["object"], "model");
   EXPECT_EQ(model["max_model_len"], 4096);
+  EXPECT_EQ(model["has_chat_template"], true);
   EXPECT_EQ(model["skip"]["default_level"], "balanced");
   EXPECT_EQ(model["skip"]["levels"][0]["name"], "balanced");
   const nlohmann::json& level = model["skip"]["levels"][0];
@@ -143,6 +144,13 @@ TEST_F(HttpTest, TokenizeAndBack) {
             "h</s>");
   EXPECT_EQ(Post("/detokenize", {{"tokens", {0xff}}}).json()["text"], "\xEF\xBF\xBD");
 
+  const nlohmann::json texts = Post("/tokenize", {{"text", "\xC3\xA9<s>"}, {"texts", true}}).json();
+  EXPECT_EQ(texts["tokens"], nlohmann::json({0xC3, 0xA9, kFakeBos})) << texts;
+  EXPECT_EQ(texts["texts"], nlohmann::json({"", "\xC3\xA9", "<s>"}));
+  EXPECT_EQ(texts["special"], nlohmann::json::array({2}));
+  EXPECT_FALSE(chat.contains("texts"));
+
+  EXPECT_EQ(Post("/tokenize", {{"texts", 1}, {"text", "a"}}).json()["error"]["param"], "texts");
   EXPECT_EQ(Post("/tokenize", {{"text", 5}}).json()["error"]["param"], "text");
   EXPECT_EQ(Post("/tokenize", ChatBody({{"plain", true}})).json()["error"]["param"], "plain");
   EXPECT_EQ(Post("/tokenize", nlohmann::json::object()).json()["error"]["param"], "text");

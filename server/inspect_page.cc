@@ -3,9 +3,9 @@
 #include <utility>
 
 #include "absl/strings/escaping.h"
-#include "absl/strings/str_cat.h"
-#include "server/inspect_page_parts.h"
+#include "absl/strings/str_replace.h"
 #include "server/openai_report.h"
+#include "server/pages.h"
 #include "server/token_texts.h"
 
 namespace skipserve {
@@ -48,7 +48,6 @@ json InspectData(const ModelInfo& model, const Tokenizer& tokenizer, const Inspe
           {"answer", run.outcome.text},
           {"complete", run.outcome.reason == FinishReason::kStop},
           {"completion_tokens", report.completion_tokens},
-          {"tokens_per_second", DecodeRate(report)},
           {"skip", json::parse(DumpJson(SkipJson(brief)))},
           {"timings", json::parse(DumpJson(TimingsJson(brief)))},
           {"ids", run.prompt},
@@ -81,14 +80,8 @@ std::string ScriptSafeJson(const json& data) {
 
 std::string InspectPage(const ModelInfo& model, const Tokenizer& tokenizer,
                         const InspectedRun& run) {
-  return absl::StrCat(
-      "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<title>SkipServe: "
-      "how deep each token was computed</title>\n",
-      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<style>\n",
-      kInspectStyle, "</style>\n</head>\n<body>\n", kInspectBody,
-      "<script type=\"application/json\" id=\"data\">",
-      ScriptSafeJson(InspectData(model, tokenizer, run)), "</script>\n<script>\n", kInspectScript,
-      "</script>\n</body>\n</html>\n");
+  return absl::StrReplaceAll(kInspectPage,
+                             {{"{{data}}", ScriptSafeJson(InspectData(model, tokenizer, run))}});
 }
 
 }  // namespace skipserve

@@ -19,16 +19,20 @@ constexpr Range kCounts{1, 1 << 30};
 constexpr Range kZeroOrMore{0, 1 << 30};
 constexpr Range kSeconds{0.001, 86400};
 
-Flag NoSkip() {
-  Flag flag = Bind(kRuns, "Skipping", "no-skip", FIELD(engine.skip_enabled),
-                   "Read every prompt densely, whatever requests ask for.");
-  flag.set = [](absl::string_view value, Options& options) {
+// A switch that turns off what the field says is on.
+template <typename Field>
+Flag BindOff(unsigned commands, const char* section, const char* name, Field field,
+             const char* help) {
+  Flag flag = Bind(commands, section, name, field, help);
+  flag.set = [field](absl::string_view value, Options& options) {
     bool off = false;
     absl::Status status = ReadValue(value, {}, &off);
-    options.engine.skip_enabled = !off;
+    field(options) = !off;
     return status;
   };
-  flag.get = [](const Options& options) { return ShowValue(!options.engine.skip_enabled); };
+  flag.get = [field](const Options& options) {
+    return ShowValue(!field(const_cast<Options&>(options)));
+  };
   return flag;
 }
 
@@ -49,7 +53,8 @@ std::vector<Flag> MakeTable() {
            "Tokens of prompt and answer together; 0: what the model was made for.", kZeroOrMore),
       Bind(kRuns, "Model", "chunk-tokens", FIELD(engine.chunk_tokens),
            "Prompt tokens computed together.", kCounts),
-      NoSkip(),
+      BindOff(kRuns, "Skipping", "no-skip", FIELD(engine.skip_enabled),
+              "Read every prompt densely, whatever requests ask for."),
       Bind(kReads, "Skipping", "skip-file", FIELD(engine.skip_file),
            "The file made by `skipserve calibrate`; by default the one beside the model."),
       Bind(kServe, "Skipping", "default-skip-level", FIELD(engine.default_skip_level),
@@ -90,6 +95,8 @@ std::vector<Flag> MakeTable() {
            kPorts),
       Bind(kServe, "Addresses", "served-name", FIELD(serve.served_name),
            "The model's name for clients; by default that of its file."),
+      BindOff(kServe, "Addresses", "no-page", FIELD(serve.http.page),
+              "Without the page for people at the HTTP address."),
       Bind(kServe, "Limits", "grpc-max-message-mb", FIELD(serve.grpc.max_message_mb),
            "Largest gRPC request, MiB.", {1, 1024}),
       Bind(kServe, "Limits", "grpc-workers", FIELD(serve.grpc.worker_threads),

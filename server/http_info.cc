@@ -1,4 +1,4 @@
-// The routes that tell how the server and its model are: index, health, readiness, load, metrics,
+// The routes that tell how the server and its model are: help, health, readiness, load, metrics,
 // models.
 #include <string>
 
@@ -35,7 +35,7 @@ nlohmann::ordered_json GapsJson(RecentGaps& gaps) {
 
 }  // namespace
 
-HttpReply HandleIndex(HttpContext& context, const HttpRequest&) {
+HttpReply HandleHelp(HttpContext& context, const HttpRequest&) {
   std::string text = absl::StrCat("SkipServe, serving ", context.options.served_name, "\n\n");
   for (const HttpRoute& route : HttpRoutes()) {
     absl::StrAppend(&text, route.method, " ", route.path, "\n    ", route.help, "\n");

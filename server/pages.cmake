@@ -1,5 +1,5 @@
 # The HTML pages as constants, so that the program needs no files at run time. @SKIP_PICTURE_...@ in a page stands for
-# what pages share.
+# what both pages share.
 set(PAGES_DIR ${CMAKE_CURRENT_LIST_DIR})
 foreach(part CSS HTML JS)
   string(TOLOWER skip_picture.${part} file)
@@ -11,5 +11,6 @@ function(embed_page PAGE SYMBOL)
   file(READ ${CMAKE_CURRENT_BINARY_DIR}/${PAGE}.html TEXT)
   configure_file(${PAGES_DIR}/embedded_page.cc.in ${PAGE}.cc @ONLY)
 endfunction()
+embed_page(page kPage)
 embed_page(inspect_page kInspectPage)
-add_room(server_pages SRCS ${CMAKE_CURRENT_BINARY_DIR}/inspect_page.cc)
+add_room(server_pages SRCS ${CMAKE_CURRENT_BINARY_DIR}/page.cc ${CMAKE_CURRENT_BINARY_DIR}/inspect_page.cc)

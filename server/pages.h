@@ -3,6 +3,7 @@
 
 namespace skipserve {
 
+extern const char kPage[];         // page.html, for GET /
 extern const char kInspectPage[];  // inspect_page.html; "{{data}}" stands where its data goes
 
 }  // namespace skipserve

@@ -8,13 +8,13 @@ namespace {
 
 using ::testing::HasSubstr;
 
-TEST_F(HttpTest, HealthReadyLoadIndex) {
+TEST_F(HttpTest, HealthReadyLoadHelp) {
   EXPECT_EQ(Get("/health").status, 200);
   EXPECT_EQ(Get("/ready").status, 200);
   EXPECT_EQ(Get("/load").json()["draining"], false);
-  const TestReply index = Get("/");
-  EXPECT_EQ(index.status, 200);
-  EXPECT_THAT(index.body, HasSubstr("/v1/chat/completions"));
+  const TestReply help = Get("/help");
+  EXPECT_EQ(help.status, 200);
+  EXPECT_THAT(help.body, HasSubstr("/v1/chat/completions"));
   EXPECT_EQ(Get("/health?verbose=1").status, 200);
   EXPECT_EQ(Get("http://elsewhere:80/health").status, 200);
 }

@@ -160,7 +160,7 @@ def main():
         sys.exit("the planted fact was not found both ways")
 
     http_address = f"http://{host}:{port}"
-    print(f"\nHTTP  {http_address}      gRPC  {grpc_address}\n\nTry next:")
+    print(f"\nHTTP  {http_address} (for a browser too)      gRPC  {grpc_address}\n\nTry next:")
     for command in try_next(http_address, grpc_address, a.document):
         print("  " + command)
     print()

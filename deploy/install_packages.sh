@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs what SkipServe needs to build, run and test on Debian 12. Needs root or sudo; does nothing when all is there.
+# Installs what SkipServe needs to build, run and test on Debian 12, and the packages named as arguments. Needs root or sudo;
+# does nothing when all is there.
 set -eu
 
 PACKAGES="
@@ -10,7 +11,7 @@ PACKAGES="
   libgtest-dev libgmock-dev libbenchmark-dev"
 
 missing=""
-for package in $PACKAGES; do
+for package in $PACKAGES "$@"; do
   dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q "ok installed" || missing="$missing $package"
 done
 [ -n "$missing" ] || exit 0

@@ -63,6 +63,7 @@ struct EngineLoad {
   // lately; zero where none waits.
   absl::Duration retry_after = absl::ZeroDuration();
   int64_t prefixes = 0;          // kept by name
+  std::vector<int64_t> kv_blocks_by_layer;  // kv_blocks_used, by layer
   bool draining = false;
   std::vector<LevelFallback> fallbacks;  // levels not served for now, from gentle to fast
 };

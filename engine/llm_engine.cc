@@ -119,6 +119,7 @@ EngineLoad LlmEngine::load() const {
   load.preemptions = preemptions_;
   load.retry_after = scheduler_.TimeToDrain();
   for (const auto& [name, prefix] : prefixes_) load.prefixes += prefix.read ? 1 : 0;
+  load.kv_blocks_by_layer = l.blocks_by_layer;
   load.draining = draining_;
   load.fallbacks = guard_.Fallbacks(parts_.now());
   return load;

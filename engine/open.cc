@@ -76,7 +76,7 @@ absl::Status CheckOptions(const EngineOptions& o) {
   RETURN_IF_ERROR(positive("--chunk-tokens", o.chunk_tokens, 32));
   RETURN_IF_ERROR(positive("--skip-min-prompt", o.skip_min_prompt, 0));
   if (o.max_token_gap < absl::Milliseconds(1)) {
-    return absl::InvalidArgumentError("--max-token-gap must be at least 1ms");
+    return absl::InvalidArgumentError("--max-token-gap must be at least 0.001 seconds");
   }
   if (o.prefix_states != "f32" && o.prefix_states != "bf16") {
     return absl::InvalidArgumentError(

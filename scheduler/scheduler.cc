@@ -255,6 +255,19 @@ Scheduler::Load Scheduler::load() const {
   load.blocks_reserved = load.blocks_used + owed_ + idle_owed_;
   load.prefix_tokens = static_cast<int64_t>(prefixes_.nodes().size()) * options_.block_tokens;
   load.prefix_evictions = prefixes_.evictions();
+  // Blocks that several share count once.
+  load.blocks_by_layer.resize(options_.layers);
+  for (const auto& [id, sequence] : sequences_) {
+    const auto shared = static_cast<int64_t>(sequence.prefix.size());
+    for (size_t l = 0; l < sequence.tables.size(); ++l) {
+      const bool trunk = static_cast<int32_t>(l) < sequence.shape.trunk_layers;
+      load.blocks_by_layer[l] +=
+          static_cast<int64_t>(sequence.tables[l].blocks.size()) - (trunk ? shared : 0);
+    }
+  }
+  for (const auto& [key, node] : prefixes_.nodes()) {
+    for (size_t l = 0; node.holders > 0 && l < node.kv.size(); ++l) ++load.blocks_by_layer[l];
+  }
   return load;
 }
 

@@ -85,6 +85,8 @@ class Scheduler {
     int64_t blocks_cached = 0;     // of prefixes that nobody reads: free to whoever needs them
     int64_t prefix_tokens = 0;     // tokens in the prefix cache, in all
     int64_t prefix_evictions = 0;  // blocks of tokens that left it, since the start
+    // blocks_used, by the layer whose K and V they hold; kept hidden states are of none.
+    std::vector<int64_t> blocks_by_layer;
   };
 
   // What a sequence found in the prefix cache when it was admitted.

@@ -117,7 +117,8 @@ class Call {
     if (phase_ == Phase::kRefused) return;
     if (std::holds_alternative<TokenEvent>(event)) {
       const absl::Time now = absl::Now();
-      if (last_token_[choice] != absl::InfinitePast()) metrics_.TokenGap(now - last_token_[choice]);
+      if (last_token_[choice] != absl::InfinitePast())
+        metrics_.TokenGap(now - last_token_[choice], now);
       last_token_[choice] = now;
     }
     if (phase_ == Phase::kStarting) {

@@ -138,6 +138,7 @@ void LoadToProto(const EngineLoad& load, v1::GetLoadResponse* proto) {
   proto->set_prefix_tokens(load.prefix_tokens);
   proto->set_prefix_evictions(load.prefix_evictions);
   proto->set_prefixes(load.prefixes);
+  for (const int64_t blocks : load.kv_blocks_by_layer) proto->add_kv_blocks_by_layer(blocks);
   proto->set_draining(load.draining);
   for (const LevelFallback& fallback : load.fallbacks) {
     v1::LevelFallback* out = proto->add_level_fallbacks();

@@ -19,9 +19,10 @@ constexpr Range kCounts{1, 1 << 30};
 constexpr Range kZeroOrMore{0, 1 << 30};
 constexpr Range kSeconds{0.001, 86400};
 
-// A switch that turns off what is on by default.
+// A switch that turns off what the field says is on.
 template <typename Field>
-Flag Off(unsigned commands, const char* section, const char* name, Field field, const char* help) {
+Flag BindOff(unsigned commands, const char* section, const char* name, Field field,
+             const char* help) {
   Flag flag = Bind(commands, section, name, field, help);
   flag.set = [field](absl::string_view value, Options& options) {
     bool off = false;
@@ -52,8 +53,8 @@ std::vector<Flag> MakeTable() {
            "Tokens of prompt and answer together; 0: what the model was made for.", kZeroOrMore),
       Bind(kRuns, "Model", "chunk-tokens", FIELD(engine.chunk_tokens),
            "Prompt tokens computed together.", kCounts),
-      Off(kRuns, "Skipping", "no-skip", FIELD(engine.skip_enabled),
-          "Read every prompt densely, whatever requests ask for."),
+      BindOff(kRuns, "Skipping", "no-skip", FIELD(engine.skip_enabled),
+              "Read every prompt densely, whatever requests ask for."),
       Bind(kReads, "Skipping", "skip-file", FIELD(engine.skip_file),
            "The file made by `skipserve calibrate`; by default the one beside the model."),
       Bind(kServe, "Skipping", "default-skip-level", FIELD(engine.default_skip_level),
@@ -90,7 +91,7 @@ std::vector<Flag> MakeTable() {
            "What running answers get to end in when the server is told to stop.", {0, 86400}),
       Bind(kServe, "Requests", "stop-seconds", FIELD(serve.stop_seconds),
            "What ended answers then get to reach slow readers in.", {0, 86400}),
-      Off(kServe, "Prefix cache", "no-prefix-cache", FIELD(engine.prefix_cache),
+      BindOff(kServe, "Prefix cache", "no-prefix-cache", FIELD(engine.prefix_cache),
           "Read every prompt from its first token, also where others began alike."),
       Bind(kServe, "Prefix cache", "prefix-states", FIELD(engine.prefix_states),
            "Of the hidden states kept for prompts that skip: f32, or bf16, which takes half the "
@@ -103,6 +104,8 @@ std::vector<Flag> MakeTable() {
            kPorts),
       Bind(kServe, "Addresses", "served-name", FIELD(serve.served_name),
            "The model's name for clients; by default that of its file."),
+      BindOff(kServe, "Addresses", "no-page", FIELD(serve.http.page),
+              "Without the page for people at the HTTP address."),
       Bind(kServe, "Limits", "grpc-max-message-mb", FIELD(serve.grpc.max_message_mb),
            "Largest gRPC request, MiB.", {1, 1024}),
       Bind(kServe, "Limits", "grpc-workers", FIELD(serve.grpc.worker_threads),

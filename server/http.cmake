@@ -10,6 +10,7 @@ add_room(server_http
     ${CMAKE_CURRENT_LIST_DIR}/http_exchange.cc
     ${CMAKE_CURRENT_LIST_DIR}/http_info.cc
     ${CMAKE_CURRENT_LIST_DIR}/http_message.cc
+    ${CMAKE_CURRENT_LIST_DIR}/http_page.cc
     ${CMAKE_CURRENT_LIST_DIR}/http_prefixes.cc
     ${CMAKE_CURRENT_LIST_DIR}/http_reader.cc
     ${CMAKE_CURRENT_LIST_DIR}/http_router.cc
@@ -29,7 +30,7 @@ add_room(server_http
     ${CMAKE_CURRENT_LIST_DIR}/openai_sampling.cc
     ${CMAKE_CURRENT_LIST_DIR}/openai_skip.cc
     ${CMAKE_CURRENT_LIST_DIR}/sse.cc
-  DEPS server_core Boost::headers nlohmann_json::nlohmann_json absl::cleanup absl::status absl::statusor
+  DEPS server_core server_pages engine_model Boost::headers nlohmann_json::nlohmann_json absl::cleanup absl::status absl::statusor
        absl::strings absl::synchronization absl::time Threads::Threads)
 if(SKIPSERVE_SANITIZE MATCHES thread)
   # g++ cannot check fences; Asio's are beside its locks, which it can.

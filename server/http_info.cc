@@ -1,8 +1,9 @@
-// The routes that tell how the server and its model are: index, health, readiness, load, metrics,
+// The routes that tell how the server and its model are: help, health, readiness, load, metrics,
 // models.
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "server/http_router.h"
 #include "server/openai_models.h"
 
@@ -22,9 +23,19 @@ nlohmann::ordered_json FallbacksJson(const EngineLoad& load) {
   return json;
 }
 
+// Between two tokens of one answer, over all answers of the last seconds.
+nlohmann::ordered_json GapsJson(RecentGaps& gaps) {
+  const GapFigures figures = gaps.Figures(absl::Now());
+  return {{"window_seconds", absl::ToDoubleSeconds(gaps.window())},
+          {"count", figures.count},
+          {"median_seconds", absl::ToDoubleSeconds(figures.median)},
+          {"p99_seconds", absl::ToDoubleSeconds(figures.p99)},
+          {"max_seconds", absl::ToDoubleSeconds(figures.longest)}};
+}
+
 }  // namespace
 
-HttpReply HandleIndex(HttpContext& context, const HttpRequest&) {
+HttpReply HandleHelp(HttpContext& context, const HttpRequest&) {
   std::string text = absl::StrCat("SkipServe, serving ", context.options.served_name, "\n\n");
   for (const HttpRoute& route : HttpRoutes()) {
     absl::StrAppend(&text, route.method, " ", route.path, "\n    ", route.help, "\n");
@@ -57,7 +68,10 @@ HttpReply HandleLoad(HttpContext& context, const HttpRequest&) {
                          {"prefix_tokens", load.prefix_tokens},
                          {"prefix_evictions", load.prefix_evictions},
                          {"prefixes", load.prefixes},
-                         {"draining", load.draining}});
+                         {"kv_blocks_by_layer", load.kv_blocks_by_layer},
+                         {"draining", load.draining},
+                         {"token_gaps", GapsJson(context.metrics.recent_gaps())},
+                         {"level_fallbacks", FallbacksJson(load)}});
 }
 
 HttpReply HandleMetrics(HttpContext& context, const HttpRequest&) {
@@ -68,7 +82,8 @@ HttpReply HandleMetrics(HttpContext& context, const HttpRequest&) {
 
 HttpReply HandleModels(HttpContext& context, const HttpRequest&) {
   return JsonReply(
-      200, ModelListJson(context.options.served_name, context.created, context.engine.info()));
+      200, ModelListJson(context.options.served_name, context.created, context.engine.info(),
+                         context.engine.chat_template() != nullptr));
 }
 
 HttpReply HandleModel(HttpContext& context, const HttpRequest& request) {
@@ -76,7 +91,8 @@ HttpReply HandleModel(HttpContext& context, const HttpRequest& request) {
     return ErrorReply(context.NoSuchModel(request.argument));
   }
   return JsonReply(200,
-                   ModelJson(context.options.served_name, context.created, context.engine.info()));
+                   ModelJson(context.options.served_name, context.created, context.engine.info(),
+                             context.engine.chat_template() != nullptr));
 }
 
 }  // namespace skipserve

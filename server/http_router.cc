@@ -46,7 +46,8 @@ asio::awaitable<void> Dispatch(HttpContext& context, HttpExchange& exchange) {
 
 const std::vector<HttpRoute>& HttpRoutes() {
   static const auto* const routes = new std::vector<HttpRoute>{
-      {"GET", "/", "this list", HandleIndex},
+      {"GET", "/", "a page for people, to ask and to see what was skipped", HandlePage},
+      {"GET", "/help", "this list", HandleHelp},
       {"POST", "/v1/chat/completions", "answer a chat; OpenAI's API", nullptr,
        HandleChatCompletions},
       {"POST", "/v1/completions", "continue a text; OpenAI's API", nullptr, HandleCompletions},
@@ -81,8 +82,8 @@ HttpMatch MatchRoute(const std::string& method, const std::string& path) {
     if (allowed.back() == "GET") allowed.emplace_back("HEAD");
   }
   if (allowed.empty()) {
-    match.refusal = ErrorReply(
-        ApiErrorFor(404, absl::StrCat("There is no ", path.substr(0, 200), " here; see GET /.")));
+    match.refusal = ErrorReply(ApiErrorFor(
+        404, absl::StrCat("There is no ", path.substr(0, 200), " here; see GET /help.")));
   } else {
     const std::string allow = absl::StrJoin(allowed, ", ");
     match.refusal = ErrorReply(ApiErrorFor(405, "This path allows " + allow + " only."));

@@ -42,8 +42,10 @@ HttpMatch MatchRoute(const std::string& method, const std::string& path);
 asio::awaitable<void> AnswerRequest(HttpContext& context, HttpExchange& exchange);
 
 // The handlers, by file.
+// http_page.cc
+HttpReply HandlePage(HttpContext& context, const HttpRequest& request);
 // http_info.cc
-HttpReply HandleIndex(HttpContext& context, const HttpRequest& request);
+HttpReply HandleHelp(HttpContext& context, const HttpRequest& request);
 HttpReply HandleHealth(HttpContext& context, const HttpRequest& request);
 HttpReply HandleReady(HttpContext& context, const HttpRequest& request);
 HttpReply HandleLoad(HttpContext& context, const HttpRequest& request);

@@ -20,6 +20,7 @@ struct HttpOptions {
   uint16_t port = 0;               // 0: a free one; port() tells
   std::string served_name;         // the model's name for clients
   std::string model_path;          // its last part is accepted as a name too
+  bool page = true;                // for people, at /
 
   int io_threads = 2;
   int worker_threads = 2;  // for parsing and tokenizing

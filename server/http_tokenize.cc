@@ -8,32 +8,42 @@
 #include "server/openai_fields.h"
 #include "server/openai_request.h"
 #include "server/prompt.h"
+#include "server/token_texts.h"
 
 namespace skipserve {
 namespace {
 
 constexpr size_t kMaxIds = size_t{4} << 20;
 
-HttpReply TokensReply(const Engine& engine, const std::vector<int32_t>& ids) {
-  return JsonReply(
-      200, {{"tokens", ids}, {"count", ids.size()}, {"max_model_len", engine.info().max_context}});
+HttpReply TokensReply(const Engine& engine, const std::vector<int32_t>& ids, bool texts) {
+  OrderedJson json = {
+      {"tokens", ids}, {"count", ids.size()}, {"max_model_len", engine.info().max_context}};
+  if (texts) {
+    json["texts"] = TokenTexts(engine.tokenizer(), ids);
+    json["special"] = SpecialPositions(engine.tokenizer(), ids);
+  }
+  return JsonReply(200, json);
 }
 
-HttpReply TokenizeText(const Engine& engine, FieldReader& fields, const char* name, bool plain) {
+HttpReply TokenizeText(const Engine& engine, FieldReader& fields, const char* name, bool plain,
+                       bool texts) {
   std::string text;
   fields.String(name, &text);
   if (!fields.ok()) return ErrorReply(*fields.error());
-  if (plain) return TokensReply(engine, engine.tokenizer().Encode(text, /*allow_special=*/false));
+  if (plain) {
+    return TokensReply(engine, engine.tokenizer().Encode(text, /*allow_special=*/false), texts);
+  }
   const auto ids = PromptFromText(engine, text, PromptUse::kCount);
   if (!ids.ok()) return ErrorReply(ApiErrorFromStatus(ids.status(), name));
-  return TokensReply(engine, *ids);
+  return TokensReply(engine, *ids, texts);
 }
 
 }  // namespace
 
 // {"text": ...}, by other servers' names "prompt" or "content", gives what /v1/completions reads,
 // or with "plain": true the text alone, with no BOS and no special tokens; {"messages": ...} gives
-// what /v1/chat/completions reads. Of any length.
+// what /v1/chat/completions reads. Of any length. "texts": true adds the text of each token, as
+// TokenTexts has them, and the positions of special tokens.
 HttpReply HandleTokenize(HttpContext& context, const HttpRequest& request) {
   nlohmann::json json;
   if (auto error = ReadJson(request, &json)) return ErrorReply(*error);
@@ -41,8 +51,10 @@ HttpReply HandleTokenize(HttpContext& context, const HttpRequest& request) {
   FieldReader fields(json);
   bool plain = false;
   fields.Bool("plain", &plain);
+  bool texts = false;
+  fields.Bool("texts", &texts);
   for (const char* name : {"text", "prompt", "content"}) {
-    if (fields.Find(name) != nullptr) return TokenizeText(engine, fields, name, plain);
+    if (fields.Find(name) != nullptr) return TokenizeText(engine, fields, name, plain, texts);
   }
   if (fields.Find("messages") == nullptr) {
     return ErrorReply(BadParam("text", "One of 'text' and 'messages' is needed."));
@@ -53,7 +65,7 @@ HttpReply HandleTokenize(HttpContext& context, const HttpRequest& request) {
   if (!fields.ok()) return ErrorReply(*fields.error());
   const auto ids = PromptFromChat(engine, messages, PromptUse::kCount);
   if (!ids.ok()) return ErrorReply(ApiErrorFromStatus(ids.status(), "messages"));
-  return TokensReply(engine, *ids);
+  return TokensReply(engine, *ids, texts);
 }
 
 // {"tokens": [...]}; special tokens are left out, unless "skip_special_tokens" is false.

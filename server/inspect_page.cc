@@ -3,24 +3,15 @@
 #include <utility>
 
 #include "absl/strings/escaping.h"
-#include "absl/strings/str_cat.h"
-#include "engine/tokenizer.h"
-#include "server/inspect_page_parts.h"
+#include "absl/strings/str_replace.h"
 #include "server/openai_report.h"
+#include "server/pages.h"
+#include "server/token_texts.h"
 
 namespace skipserve {
 namespace {
 
 using nlohmann::json;
-
-// The prompt's text, cut at its tokens.
-std::vector<std::string> TokenTexts(const Tokenizer& tokenizer, const std::vector<int32_t>& ids) {
-  std::vector<std::string> texts;
-  StreamDecoder decoder(tokenizer, /*skip_special=*/false);
-  for (const int32_t id : ids) texts.push_back(decoder.Push(id));
-  if (!texts.empty()) texts.back() += decoder.Finish();
-  return texts;
-}
 
 std::string Bitmap(const std::vector<int32_t>& rows, size_t tokens) {
   if (rows.size() == tokens) return "*";
@@ -36,10 +27,6 @@ std::string Bitmap(const std::vector<int32_t>& rows, size_t tokens) {
 
 json InspectData(const ModelInfo& model, const Tokenizer& tokenizer, const InspectedRun& run) {
   const Report& report = run.outcome.report;
-  json special = json::array();
-  for (size_t i = 0; i < run.prompt.size(); ++i) {
-    if (tokenizer.IsSpecial(run.prompt[i])) special.push_back(i);
-  }
   json attention = json::array(), ffn = json::array(), candidates = json::array();
   for (const LayerRows& rows : report.rows) {
     attention.push_back(Bitmap(rows.attention, run.prompt.size()));
@@ -61,12 +48,11 @@ json InspectData(const ModelInfo& model, const Tokenizer& tokenizer, const Inspe
           {"answer", run.outcome.text},
           {"complete", run.outcome.reason == FinishReason::kStop},
           {"completion_tokens", report.completion_tokens},
-          {"tokens_per_second", DecodeRate(report)},
           {"skip", json::parse(DumpJson(SkipJson(brief)))},
           {"timings", json::parse(DumpJson(TimingsJson(brief)))},
           {"ids", run.prompt},
           {"texts", TokenTexts(tokenizer, run.prompt)},
-          {"special", std::move(special)},
+          {"special", SpecialPositions(tokenizer, run.prompt)},
           {"candidates", std::move(candidates)},
           {"attention", std::move(attention)},
           {"ffn", std::move(ffn)}};
@@ -94,14 +80,8 @@ std::string ScriptSafeJson(const json& data) {
 
 std::string InspectPage(const ModelInfo& model, const Tokenizer& tokenizer,
                         const InspectedRun& run) {
-  return absl::StrCat(
-      "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<title>SkipServe: "
-      "how deep each token was computed</title>\n",
-      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<style>\n",
-      kInspectStyle, "</style>\n</head>\n<body>\n", kInspectBody,
-      "<script type=\"application/json\" id=\"data\">",
-      ScriptSafeJson(InspectData(model, tokenizer, run)), "</script>\n<script>\n", kInspectScript,
-      "</script>\n</body>\n</html>\n");
+  return absl::StrReplaceAll(kInspectPage,
+                             {{"{{data}}", ScriptSafeJson(InspectData(model, tokenizer, run))}});
 }
 
 }  // namespace skipserve

@@ -192,7 +192,8 @@ void Metrics::AnswerEnded(const Report& report) {
   series_->skip_ratio.Observe(report.skip_ratio);
 }
 
-void Metrics::TokenGap(absl::Duration gap) {
+void Metrics::TokenGap(absl::Duration gap, absl::Time now) {
+  recent_gaps_.Add(gap, now);
   series_->inter_token.Observe(absl::ToDoubleSeconds(gap));
 }
 

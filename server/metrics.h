@@ -13,6 +13,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "engine/engine.h"
+#include "server/recent_gaps.h"
 
 namespace skipserve {
 
@@ -37,8 +38,9 @@ class Metrics : public EngineObserver {
   // Each answer that was accepted by the engine, once, when it ended.
   void AnswerEnded(const Report& report);
 
-  // Between two tokens of one answer.
-  void TokenGap(absl::Duration gap);
+  // Between two tokens of one answer; `now` is the later one.
+  void TokenGap(absl::Duration gap, absl::Time now);
+  RecentGaps& recent_gaps() { return recent_gaps_; }
 
   void OnStep(absl::Duration duration, int64_t decode_tokens, int64_t prefill_tokens) override;
   void OnCanary(const CanaryEvent& event) override;
@@ -50,6 +52,7 @@ class Metrics : public EngineObserver {
  private:
   struct Series;
   std::unique_ptr<Series> series_;
+  RecentGaps recent_gaps_;
   absl::Mutex mutex_;
   std::set<std::string> levels_ ABSL_GUARDED_BY(mutex_);  // with a gauge
 };

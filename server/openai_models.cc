@@ -21,7 +21,8 @@ OrderedJson LevelJson(const SkipLevelInfo& level) {
   return json;
 }
 
-OrderedJson ModelJson(const std::string& name, int64_t created, const ModelInfo& info) {
+OrderedJson ModelJson(const std::string& name, int64_t created, const ModelInfo& info,
+                      bool has_chat_template) {
   OrderedJson levels = OrderedJson::array();
   for (const SkipLevelInfo& level : info.skip_levels) levels.push_back(LevelJson(level));
   return {{"id", name},
@@ -33,6 +34,7 @@ OrderedJson ModelJson(const std::string& name, int64_t created, const ModelInfo&
           {"architecture", info.config.architecture},
           {"layers", info.config.layers},
           {"vocab_size", info.config.vocab_size},
+          {"has_chat_template", has_chat_template},
           {"dtype", info.dtype},
           {"backend", info.backend},
           {"fingerprint", info.fingerprint},
@@ -42,8 +44,10 @@ OrderedJson ModelJson(const std::string& name, int64_t created, const ModelInfo&
             {"levels", std::move(levels)}}}};
 }
 
-OrderedJson ModelListJson(const std::string& name, int64_t created, const ModelInfo& info) {
-  return {{"object", "list"}, {"data", OrderedJson::array({ModelJson(name, created, info)})}};
+OrderedJson ModelListJson(const std::string& name, int64_t created, const ModelInfo& info,
+                          bool has_chat_template) {
+  return {{"object", "list"},
+          {"data", OrderedJson::array({ModelJson(name, created, info, has_chat_template)})}};
 }
 
 }  // namespace skipserve

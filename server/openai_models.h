@@ -14,9 +14,11 @@ namespace skipserve {
 OrderedJson LevelJson(const SkipLevelInfo& level);
 
 // The levels are in "skip", from gentle to fast.
-OrderedJson ModelJson(const std::string& name, int64_t created, const ModelInfo& info);
+OrderedJson ModelJson(const std::string& name, int64_t created, const ModelInfo& info,
+                      bool has_chat_template);
 
 // {"object": "list", "data": [model]}
-OrderedJson ModelListJson(const std::string& name, int64_t created, const ModelInfo& info);
+OrderedJson ModelListJson(const std::string& name, int64_t created, const ModelInfo& info,
+                          bool has_chat_template);
 
 }  // namespace skipserve

@@ -11,15 +11,13 @@ add_room(server_tools
     ${CMAKE_CURRENT_LIST_DIR}/inspect_facts.cc
     ${CMAKE_CURRENT_LIST_DIR}/inspect_facts_text.cc
     ${CMAKE_CURRENT_LIST_DIR}/inspect_page.cc
-    ${CMAKE_CURRENT_LIST_DIR}/inspect_page_script.cc
-    ${CMAKE_CURRENT_LIST_DIR}/inspect_page_style.cc
     ${CMAKE_CURRENT_LIST_DIR}/interrupt.cc
     ${CMAKE_CURRENT_LIST_DIR}/levels_text.cc
     ${CMAKE_CURRENT_LIST_DIR}/report_text.cc
     ${CMAKE_CURRENT_LIST_DIR}/run_request.cc
     ${CMAKE_CURRENT_LIST_DIR}/terminal.cc
     ${CMAKE_CURRENT_LIST_DIR}/tool_input.cc
-  DEPS server_http server_core engine engine_skip nlohmann_json::nlohmann_json absl::status
+  DEPS server_http server_core server_pages engine engine_skip nlohmann_json::nlohmann_json absl::status
        absl::statusor absl::strings absl::str_format absl::synchronization absl::time
        Threads::Threads)
 # g++ 12 sees overlaps in "a" + string that are not there (GCC bug 105329).

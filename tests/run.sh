@@ -5,6 +5,8 @@ set -eu
 cd "$(dirname "$0")/.."
 preset=${PRESET:-release}
 
+# A browser, for the tests of the page that the server shows.
+command -v chromium >/dev/null || ./deploy/install_packages.sh chromium
 ./deploy/build.sh "$preset"
 SKIPSERVE_TEST_MODEL=$(./deploy/fetch_model.sh)
 SKIPSERVE_BINARY="$PWD/build/$preset/server/skipserve"

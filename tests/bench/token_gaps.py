@@ -73,7 +73,7 @@ def main():
     parser.add_argument("--llama-server")
     parser.add_argument("--peer-model")
     a = parser.parse_args()
-    with Skipserve(a.skipserve, a.model, "--threads", str(a.threads), "--max-token-gap", f"{a.gap_ms}ms") as server:
+    with Skipserve(a.skipserve, a.model, "--threads", str(a.threads), "--max-token-gap", str(a.gap_ms / 1000)) as server:
         measure(server, a, {"skip": a.level})
     if a.llama_server:
         with LlamaServer(a.llama_server, a.peer_model, a.threads, a.streams + 1, 8192) as server:

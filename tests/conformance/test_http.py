@@ -47,7 +47,7 @@ def metric(server, name):
 def test_health_and_ready(server):
     assert call(server, "GET", "/health")[0] == 200
     assert call(server, "GET", "/ready")[0] == 200
-    status, _, text = call(server, "GET", "/")
+    status, _, text = call(server, "GET", "/help")
     assert status == 200 and "/v1/chat/completions" in text
 
 

@@ -44,6 +44,7 @@ TEST(Memory, GrowsWithTheWorkPlanned) {
   EXPECT_THAT(KvTokens(scheduler, 1), ElementsAre(20, 20, 4, 4));
   plan = scheduler.Plan(kNow);  // the first decode writes token 20, or 4, of each layer
   EXPECT_THAT(TableSizes(scheduler, 1), ElementsAre(6, 6, 2, 2));
+  EXPECT_THAT(scheduler.load().blocks_by_layer, ElementsAre(6, 6, 2, 2));
   scheduler.Commit(plan);
   EXPECT_THAT(KvTokens(scheduler, 1), ElementsAre(21, 21, 5, 5));
   EXPECT_THAT(scheduler.CheckInvariants(), IsOk());

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <set>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 
 namespace skipserve {
@@ -436,10 +437,12 @@ absl::Status Oracle::CheckState(const Scheduler& scheduler) const {
   for (SequenceId id : running_) reserved += Need(sequences_.at(id).shape);
   reserved += IdleReserved();
   const Scheduler::Load load = scheduler.load();
+  const int64_t by_layer = absl::c_accumulate(load.blocks_by_layer, int64_t{0});
   if (load.waiting != static_cast<int64_t>(waiting_.size()) ||
       load.prefilling + load.decoding != static_cast<int64_t>(running_.size()) ||
       load.blocks_reserved != reserved || load.blocks_used > reserved ||
-      load.blocks_total != options_.num_blocks || scheduler.idle() != sequences_.empty()) {
+      load.blocks_total != options_.num_blocks || by_layer != load.blocks_used ||
+      scheduler.idle() != sequences_.empty()) {
     return Wrong("load is wrong: ", load.waiting, " waiting, ", load.blocks_reserved, " reserved");
   }
   return absl::OkStatus();

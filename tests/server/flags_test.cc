@@ -44,12 +44,13 @@ TEST_F(FlagsTest, EverySpellingBinds) {
       Serve({"--http-port=0", "--grpc-port", "7", "--no-skip", "--drain-seconds", "1.5",
              "--stop-seconds=0.5", "--http-idle-seconds=2.5", "--host", "::1", "--threads=3",
              "--canary=0.02", "--canary-max-kl=0.5", "--canary-hold=90", "--max-token-gap=0.25",
-             "--no-prefix-cache", "--prefix-states=bf16"});
+             "--no-prefix-cache", "--prefix-states=bf16", "--no-page"});
   ASSERT_TRUE(status.ok()) << status;
   EXPECT_EQ(options.engine.model_path, "m.gguf");
   EXPECT_EQ(options.serve.http_port, 0);
   EXPECT_EQ(options.serve.grpc_port, 7);
   EXPECT_FALSE(options.engine.skip_enabled);
+  EXPECT_FALSE(options.serve.http.page);
   EXPECT_EQ(options.serve.drain_seconds, 1.5);
   EXPECT_EQ(options.serve.stop_seconds, 0.5);
   EXPECT_EQ(options.serve.http.idle_timeout, std::chrono::milliseconds(2500));

@@ -228,6 +228,7 @@ TEST_F(GrpcServerTest, ModelInfoAndLoad) {
   ASSERT_TRUE(stub->GetLoad(&context, {}, &load).ok());
   EXPECT_EQ(load.waiting(), 1);
   EXPECT_EQ(load.kv_blocks_total(), 1000);
+  EXPECT_THAT(load.kv_blocks_by_layer(), testing::ElementsAre(1, 1, 1, 1));
   ASSERT_EQ(load.level_fallbacks_size(), 1);
   EXPECT_EQ(load.level_fallbacks(0).level(), "fast");
   EXPECT_EQ(load.level_fallbacks(0).served_by(), "balanced");

@@ -1,4 +1,5 @@
 # The HTTP front end: conversion by itself, and the server over real sockets.
+find_package(OpenSSL REQUIRED)
 add_room(http_test_client SRCS ${CMAKE_CURRENT_LIST_DIR}/http_client.cc
   DEPS absl::strings nlohmann_json::nlohmann_json)
 add_room_test(openai_test
@@ -13,7 +14,8 @@ add_room_test(http_test
   SRCS ${CMAKE_CURRENT_LIST_DIR}/http_clients_test.cc
        ${CMAKE_CURRENT_LIST_DIR}/http_completions_test.cc
        ${CMAKE_CURRENT_LIST_DIR}/http_limits_test.cc
+       ${CMAKE_CURRENT_LIST_DIR}/http_page_test.cc
        ${CMAKE_CURRENT_LIST_DIR}/http_prefixes_test.cc
        ${CMAKE_CURRENT_LIST_DIR}/http_routes_test.cc
        ${CMAKE_CURRENT_LIST_DIR}/http_stop_test.cc
-  DEPS server_http fake_engine http_test_client)
+  DEPS server_http fake_engine http_test_client OpenSSL::Crypto)

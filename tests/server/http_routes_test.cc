@@ -8,15 +8,51 @@ namespace {
 
 using ::testing::HasSubstr;
 
-TEST_F(HttpTest, HealthReadyLoadIndex) {
+TEST_F(HttpTest, HealthReadyLoadHelp) {
   EXPECT_EQ(Get("/health").status, 200);
   EXPECT_EQ(Get("/ready").status, 200);
   EXPECT_EQ(Get("/load").json()["draining"], false);
-  const TestReply index = Get("/");
-  EXPECT_EQ(index.status, 200);
-  EXPECT_THAT(index.body, HasSubstr("/v1/chat/completions"));
+  const TestReply help = Get("/help");
+  EXPECT_EQ(help.status, 200);
+  EXPECT_THAT(help.body, HasSubstr("/v1/chat/completions"));
   EXPECT_EQ(Get("/health?verbose=1").status, 200);
   EXPECT_EQ(Get("http://elsewhere:80/health").status, 200);
+}
+
+TEST_F(HttpTest, LoadTellsWhatTheEngineDoes) {
+  engine_->Pause();
+  engine_->SetFallbacks({{"fast", "balanced", 0.31, 0.25, absl::Seconds(287)}});
+  TestClient first(port()), second(port());
+  first.SendPost(kChat, ChatBody().dump());
+  second.SendPost(kChat, ChatBody().dump());
+  ASSERT_TRUE(engine_->WaitForRequests(2));
+  nlohmann::json load = Get("/load").json();
+  EXPECT_EQ(load["waiting"], 2) << load;
+  EXPECT_EQ(load["kv_blocks_used"], 8);
+  EXPECT_EQ(load["kv_blocks_total"], 1000);
+  EXPECT_EQ(load["kv_blocks_by_layer"], nlohmann::json({2, 2, 2, 2}));
+  EXPECT_EQ(load["level_fallbacks"], Get("/ready").json()["level_fallbacks"]);
+  EXPECT_EQ(load["level_fallbacks"][0]["level"], "fast");
+  engine_->Resume();
+  EXPECT_EQ(first.Read().status, 200);
+  EXPECT_EQ(second.Read().status, 200);
+  ASSERT_TRUE(engine_->WaitForIdle());
+  load = Get("/load").json();
+  EXPECT_EQ(load["waiting"], 0) << load;
+  EXPECT_EQ(load["kv_blocks_by_layer"], nlohmann::json({0, 0, 0, 0}));
+}
+
+TEST_F(HttpTest, LoadTellsTheRecentGapsBetweenTokens) {
+  EXPECT_EQ(Get("/load").json()["token_gaps"]["count"], 0);
+  ExpectAlive();  // 17 tokens, a byte each
+  EXPECT_EQ(Get("/load").json()["token_gaps"]["count"], 16);
+  for (int i = 1; i <= 84; ++i) metrics_.TokenGap(absl::Seconds(i), absl::Now());
+  const nlohmann::json gaps = Get("/load").json()["token_gaps"];
+  EXPECT_EQ(gaps, (nlohmann::json{{"window_seconds", 10.0},
+                                  {"count", 100},
+                                  {"median_seconds", 34.0},
+                                  {"p99_seconds", 83.0},
+                                  {"max_seconds", 84.0}}));
 }
 
 TEST_F(HttpTest, ReadyFollowsSetReadyAndDraining) {
@@ -67,6 +103,7 @@ TEST_F(HttpTest, ModelsByTheirNames) {
   EXPECT_EQ(model["id"], "tiny");
   EXPECT_EQ(model["object"], "model");
   EXPECT_EQ(model["max_model_len"], 4096);
+  EXPECT_EQ(model["has_chat_template"], true);
   EXPECT_EQ(model["skip"]["default_level"], "balanced");
   EXPECT_EQ(model["skip"]["levels"][0]["name"], "balanced");
   const nlohmann::json& level = model["skip"]["levels"][0];
@@ -107,6 +144,13 @@ TEST_F(HttpTest, TokenizeAndBack) {
             "h</s>");
   EXPECT_EQ(Post("/detokenize", {{"tokens", {0xff}}}).json()["text"], "\xEF\xBF\xBD");
 
+  const nlohmann::json texts = Post("/tokenize", {{"text", "\xC3\xA9<s>"}, {"texts", true}}).json();
+  EXPECT_EQ(texts["tokens"], nlohmann::json({0xC3, 0xA9, kFakeBos})) << texts;
+  EXPECT_EQ(texts["texts"], nlohmann::json({"", "\xC3\xA9", "<s>"}));
+  EXPECT_EQ(texts["special"], nlohmann::json::array({2}));
+  EXPECT_FALSE(chat.contains("texts"));
+
+  EXPECT_EQ(Post("/tokenize", {{"texts", 1}, {"text", "a"}}).json()["error"]["param"], "texts");
   EXPECT_EQ(Post("/tokenize", {{"text", 5}}).json()["error"]["param"], "text");
   EXPECT_EQ(Post("/tokenize", ChatBody({{"plain", true}})).json()["error"]["param"], "plain");
   EXPECT_EQ(Post("/tokenize", nlohmann::json::object()).json()["error"]["param"], "text");

@@ -148,7 +148,7 @@ TEST(OpenAiModels, ALevelThatNobodyMeasuredHasNoFigures) {
   info.skip_levels[0].name = "gentle";
   info.skip_levels[1].name = "fast";
   info.skip_levels[1].figures.lengths = {{2000, 1, 1.5, 0.5, 0.75, 1, 2}};
-  const OrderedJson levels = ModelJson("tiny", 1, info)["skip"]["levels"];
+  const OrderedJson levels = ModelJson("tiny", 1, info, true)["skip"]["levels"];
   ASSERT_EQ(levels.size(), 2u);
   EXPECT_EQ(levels[0]["name"], "gentle");
   EXPECT_FALSE(levels[0].contains("figures"));

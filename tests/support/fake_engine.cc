@@ -169,6 +169,7 @@ EngineLoad FakeEngine::load() const {
   load.prefix_evictions = 3;
   for (const auto& [name, prefix] : prefixes_) load.prefix_tokens += prefix.tokens;
   load.prefixes = static_cast<int64_t>(prefixes_.size());
+  load.kv_blocks_by_layer.assign(options_.layers, static_cast<int64_t>(running_.size()));
   load.draining = draining_;
   load.fallbacks = fallbacks_;
   return load;

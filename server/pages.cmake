@@ -1,0 +1,16 @@
+# The HTML pages as constants, so that the program needs no files at run time. @SKIP_PICTURE_...@ in a page stands for
+# what both pages share.
+set(PAGES_DIR ${CMAKE_CURRENT_LIST_DIR})
+foreach(part CSS HTML JS)
+  string(TOLOWER skip_picture.${part} file)
+  file(READ ${PAGES_DIR}/${file} SKIP_PICTURE_${part})
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${PAGES_DIR}/${file})
+endforeach()
+function(embed_page PAGE SYMBOL)
+  configure_file(${PAGES_DIR}/${PAGE}.html ${PAGE}.html @ONLY)
+  file(READ ${CMAKE_CURRENT_BINARY_DIR}/${PAGE}.html TEXT)
+  configure_file(${PAGES_DIR}/embedded_page.cc.in ${PAGE}.cc @ONLY)
+endfunction()
+embed_page(page kPage)
+embed_page(inspect_page kInspectPage)
+add_room(server_pages SRCS ${CMAKE_CURRENT_BINARY_DIR}/page.cc ${CMAKE_CURRENT_BINARY_DIR}/inspect_page.cc)

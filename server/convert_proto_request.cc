@@ -138,6 +138,8 @@ absl::StatusOr<GenerateRequest> RequestFromProto(const v1::GenerateRequest& prot
   if (proto.user().size() > kMaxUserBytes) {
     return Bad("user", absl::StrCat("must have at most ", kMaxUserBytes, " bytes"));
   }
+  out.client = proto.user();
+  out.priority = proto.priority();
   ASSIGN_OR_RETURN(out.cache_salt, CacheSaltFromProto(proto.cache_salt()));
   out.layer_report = proto.report().layers();
   out.row_report = proto.report().rows();

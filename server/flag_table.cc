@@ -81,6 +81,15 @@ std::vector<Flag> MakeTable() {
            "Answers worked on at once.", kCounts),
       Bind(kServe, "Requests", "max-queue", FIELD(engine.max_queue),
            "Answers that may wait; more are refused.", kZeroOrMore),
+      Bind(kServe, "Requests", "max-queue-tokens", FIELD(engine.max_queue_tokens),
+           "Tokens that the prompts which wait may have, all together; 0: no bound.", kZeroOrMore),
+      Bind(kServe, "Requests", "promised-tokens", FIELD(engine.promised_tokens),
+           "New tokens whose KV memory a request is sure of when it is admitted. Longer answers take "
+           "what is free, or begin again later; 0: all that they may need is promised.",
+           kZeroOrMore),
+      Bind(kServe, "Requests", "api-keys-file", FIELD(serve.api_keys_file),
+           "Requests need a key of this file: a line for each, the key and the client's name. "
+           "Clients share the machine evenly."),
       Bind(kServe, "Requests", "default-max-tokens", FIELD(engine.default_max_tokens),
            "New tokens of an answer where a request does not say.", kCounts),
       Bind(kServe, "Requests", "max-token-gap", FIELD(engine.max_token_gap),

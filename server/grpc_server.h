@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "engine/engine.h"
+#include "server/api_keys.h"
 #include "server/metrics.h"
 
 namespace skipserve {
@@ -19,6 +20,7 @@ struct GrpcOptions {
   std::string served_name;         // the model's name for clients
   std::string model_path;          // its last part is accepted as a name too
   int worker_threads = 2;          // for tokenizing
+  ApiKeys api_keys;
   int max_message_mb = 64;         // a prompt of a million tokens takes 5 as text
 };
 

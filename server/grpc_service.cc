@@ -69,6 +69,15 @@ absl::StatusOr<PrefixRequest> ReadPrefixCall(const grpc::ByteBuffer& bytes, cons
   return PrefixFromProto(proto, engine);
 }
 
+// The client's name by its key, as ApiKeys::Client.
+absl::StatusOr<std::string> ClientOf(const grpc::CallbackServerContext& context,
+                                     const GrpcOptions& options) {
+  const auto& metadata = context.client_metadata();
+  const auto found = metadata.find("authorization");
+  if (found == metadata.end()) return options.api_keys.Client("");
+  return options.api_keys.Client({found->second.data(), found->second.size()});
+}
+
 // gRPC's default reactor, but one that tells when it is done.
 class UnaryCall final : public grpc::ServerUnaryReactor {
  public:
@@ -111,23 +120,38 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* GrpcService::Generate(
   const absl::Time deadline = Deadline(*context);
   CompletionContext about{NewCallId("gen"), kEndpoint};
   std::shared_ptr<GenerateStream> stream = GenerateStream::Create(about.id, deadline, Open());
-  // gRPC keeps `request` until the stream ends, which it does not before Started.
-  boost::asio::post(workers_, [this, request, begun, deadline, stream, about = std::move(about)] {
-    auto call =
-        Guarded<CompletionRequest>([&] { return ReadCall(*request, engine_, options_, deadline); });
+  // gRPC keeps `context` and `request` until the stream ends, which it does not before Started.
+  boost::asio::post(workers_, [this, context, request, begun, deadline, stream,
+                               about = std::move(about)] {
+    auto call = Guarded<CompletionRequest>([&]() -> absl::StatusOr<CompletionRequest> {
+      ASSIGN_OR_RETURN(const std::string client, ClientOf(*context, options_));
+      ASSIGN_OR_RETURN(CompletionRequest read, ReadCall(*request, engine_, options_, deadline));
+      // A key says whose it is; without keys the caller's word is good enough.
+      if (!client.empty()) read.generate.client = client;
+      return read;
+    });
     if (!call.ok()) {
       CountRefused(metrics_, about, call.status(), absl::Now() - begun);
       return stream->Started(call.status());
     }
     stream->ExpectChoices(call->n);
-    stream->Started(Completion::Start(engine_, metrics_, *std::move(call), about, stream));
+    auto completion = Completion::Start(engine_, metrics_, *std::move(call), about, stream);
+    if (absl::IsResourceExhausted(completion.status())) {
+      context->AddTrailingMetadata("retry-after", RetrySeconds(engine_.load().retry_after));
+    }
+    stream->Started(std::move(completion));
   });
   return stream.get();
 }
 
-grpc::ServerUnaryReactor* GrpcService::AnswerOnWorker(grpc::ByteBuffer* response,
+grpc::ServerUnaryReactor* GrpcService::AnswerOnWorker(grpc::CallbackServerContext* context,
+                                                      grpc::ByteBuffer* response,
                                                       std::function<Answer()> answer) {
   auto* reactor = new UnaryCall(Open());
+  if (const auto client = ClientOf(*context, options_); !client.ok()) {
+    reactor->Finish(ToGrpcStatus(client.status()));
+    return reactor;
+  }
   boost::asio::post(workers_, [response, reactor, answer = std::move(answer)] {
     Answer bytes = Guarded<grpc::ByteBuffer>(answer);
     const grpc::Status status = ToGrpcStatus(bytes.status());
@@ -137,10 +161,10 @@ grpc::ServerUnaryReactor* GrpcService::AnswerOnWorker(grpc::ByteBuffer* response
   return reactor;
 }
 
-grpc::ServerUnaryReactor* GrpcService::Tokenize(grpc::CallbackServerContext* /*context*/,
+grpc::ServerUnaryReactor* GrpcService::Tokenize(grpc::CallbackServerContext* context,
                                                 const grpc::ByteBuffer* request,
                                                 grpc::ByteBuffer* response) {
-  return AnswerOnWorker(response, [this, request]() -> Answer {
+  return AnswerOnWorker(context, response, [this, request]() -> Answer {
     ASSIGN_OR_RETURN(const auto proto, FromBytes<v1::TokenizeRequest>(*request));
     ASSIGN_OR_RETURN(const std::vector<int32_t> ids, PromptFromProto(proto, engine_));
     v1::TokenizeResponse tokens;
@@ -152,10 +176,10 @@ grpc::ServerUnaryReactor* GrpcService::Tokenize(grpc::CallbackServerContext* /*c
   });
 }
 
-grpc::ServerUnaryReactor* GrpcService::Detokenize(grpc::CallbackServerContext* /*context*/,
+grpc::ServerUnaryReactor* GrpcService::Detokenize(grpc::CallbackServerContext* context,
                                                   const grpc::ByteBuffer* request,
                                                   grpc::ByteBuffer* response) {
-  return AnswerOnWorker(response, [this, request]() -> Answer {
+  return AnswerOnWorker(context, response, [this, request]() -> Answer {
     ASSIGN_OR_RETURN(const auto proto, FromBytes<v1::DetokenizeRequest>(*request));
     RETURN_IF_ERROR(
         CheckTokenIds(proto.token_ids(), "token_ids", engine_.info().config.vocab_size));
@@ -168,6 +192,11 @@ grpc::ServerUnaryReactor* GrpcService::Detokenize(grpc::CallbackServerContext* /
 grpc::ServerUnaryReactor* GrpcService::GetModelInfo(grpc::CallbackServerContext* context,
                                                     const v1::GetModelInfoRequest* /*request*/,
                                                     v1::GetModelInfoResponse* response) {
+  if (const auto client = ClientOf(*context, options_); !client.ok()) {
+    grpc::ServerUnaryReactor* refused = context->DefaultReactor();
+    refused->Finish(ToGrpcStatus(client.status()));
+    return refused;
+  }
   ModelInfoToProto(engine_.info(), response);
   response->set_served_name(options_.served_name);
   response->set_has_chat_template(engine_.chat_template() != nullptr);
@@ -179,21 +208,28 @@ grpc::ServerUnaryReactor* GrpcService::GetModelInfo(grpc::CallbackServerContext*
 grpc::ServerUnaryReactor* GrpcService::GetLoad(grpc::CallbackServerContext* context,
                                                const v1::GetLoadRequest* /*request*/,
                                                v1::GetLoadResponse* response) {
+  if (const auto client = ClientOf(*context, options_); !client.ok()) {
+    grpc::ServerUnaryReactor* refused = context->DefaultReactor();
+    refused->Finish(ToGrpcStatus(client.status()));
+    return refused;
+  }
   LoadToProto(engine_.load(), response);
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   reactor->Finish(grpc::Status::OK);
   return reactor;
 }
 
-grpc::ServerUnaryReactor* GrpcService::ReadPrefix(grpc::CallbackServerContext* /*context*/,
+grpc::ServerUnaryReactor* GrpcService::ReadPrefix(grpc::CallbackServerContext* context,
                                                   const grpc::ByteBuffer* request,
                                                   grpc::ByteBuffer* response) {
   const absl::Time begun = absl::Now();
   CompletionContext about{NewCallId("prefix"), kPrefixEndpoint};
   std::shared_ptr<PrefixCall> call = PrefixCall::Create(engine_, workers_, response, Open());
-  boost::asio::post(workers_, [this, request, begun, call, about = std::move(about)] {
-    auto prefix =
-        Guarded<PrefixRequest>([&] { return ReadPrefixCall(*request, engine_, options_); });
+  boost::asio::post(workers_, [this, context, request, begun, call, about = std::move(about)] {
+    auto prefix = Guarded<PrefixRequest>([&]() -> absl::StatusOr<PrefixRequest> {
+      RETURN_IF_ERROR(ClientOf(*context, options_).status());
+      return ReadPrefixCall(*request, engine_, options_);
+    });
     if (prefix.ok()) return call->Read(metrics_, about, *std::move(prefix));
     CountRefused(metrics_, about, prefix.status(), absl::Now() - begun);
     call->Refuse(prefix.status());
@@ -204,16 +240,21 @@ grpc::ServerUnaryReactor* GrpcService::ReadPrefix(grpc::CallbackServerContext* /
 grpc::ServerUnaryReactor* GrpcService::ListPrefixes(grpc::CallbackServerContext* context,
                                                     const v1::ListPrefixesRequest* /*request*/,
                                                     v1::ListPrefixesResponse* response) {
+  if (const auto client = ClientOf(*context, options_); !client.ok()) {
+    grpc::ServerUnaryReactor* refused = context->DefaultReactor();
+    refused->Finish(ToGrpcStatus(client.status()));
+    return refused;
+  }
   for (const PrefixInfo& info : engine_.Prefixes()) PrefixToProto(info, response->add_prefixes());
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   reactor->Finish(grpc::Status::OK);
   return reactor;
 }
 
-grpc::ServerUnaryReactor* GrpcService::DropPrefix(grpc::CallbackServerContext* /*context*/,
+grpc::ServerUnaryReactor* GrpcService::DropPrefix(grpc::CallbackServerContext* context,
                                                   const grpc::ByteBuffer* request,
                                                   grpc::ByteBuffer* response) {
-  return AnswerOnWorker(response, [this, request]() -> Answer {
+  return AnswerOnWorker(context, response, [this, request]() -> Answer {
     ASSIGN_OR_RETURN(const auto proto, FromBytes<v1::DropPrefixRequest>(*request));
     RETURN_IF_ERROR(engine_.DropPrefix(proto.name()));
     return ToBytes(v1::DropPrefixResponse());

@@ -63,7 +63,8 @@ class GrpcService final : public GrpcServiceBase {
   // Counts a call as open until the function that it gives is called.
   std::function<void()> Open();
   // Answers a unary call on a worker.
-  grpc::ServerUnaryReactor* AnswerOnWorker(grpc::ByteBuffer* response,
+  grpc::ServerUnaryReactor* AnswerOnWorker(grpc::CallbackServerContext* context,
+                                           grpc::ByteBuffer* response,
                                            std::function<Answer()> answer);
 
   Engine& engine_;

@@ -66,6 +66,8 @@ std::optional<ApiError> Read(const HttpContext& context, const HttpRequest& http
     return error;
   }
   if (!context.IsModelName(request.model)) return context.NoSuchModel(request.model);
+  // A key says whose it is; without keys the caller's word is good enough.
+  if (!http.client.empty()) request.generate.client = http.client;
   if (!request.has_seed) request.generate.sampling.seed = NewSeed();
   return Tokenize(context.engine, call);
 }
@@ -198,7 +200,8 @@ asio::awaitable<void> Handle(HttpContext& context, HttpExchange& exchange, OpenA
   const int choices = static_cast<int>(call.prompts.size()) * call.request.n;
   Work work(exchange.executor());
   if (const absl::Status started = work.Start(context, call, about); !started.ok()) {
-    co_await exchange.Reply(ErrorReply(ApiErrorFromStatus(started)));
+    co_await exchange.Reply(
+        ErrorReply(ApiErrorFromStatus(started), context.engine.load().retry_after));
     co_return;
   }
   exchange.StartWatch([events = work.events()] { events->Wake(); });

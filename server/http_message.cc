@@ -11,6 +11,7 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "server/openai_json.h"
+#include "server/status.h"
 
 namespace skipserve {
 
@@ -54,11 +55,12 @@ HttpReply TextReply(int status, std::string text) {
   return reply;
 }
 
-HttpReply ErrorReply(const ApiError& error) {
+HttpReply ErrorReply(const ApiError& error, absl::Duration retry_after) {
   HttpReply reply = JsonReply(error.http_status, ErrorJson(error));
   if (error.http_status == 429 || error.http_status == 503) {
-    reply.headers.emplace_back("Retry-After", "1");
+    reply.headers.emplace_back("Retry-After", RetrySeconds(retry_after));
   }
+  if (error.http_status == 401) reply.headers.emplace_back("WWW-Authenticate", "Bearer");
   return reply;
 }
 

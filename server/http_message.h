@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 #include "server/http_body_budget.h"
 #include "server/openai_error.h"
 
@@ -18,6 +19,8 @@ struct HttpRequest {
   std::string method;  // "GET"
   std::string path;    // without the query, percent-decoded
   std::string content_type;
+  std::string authorization;
+  std::string client;  // whose key it has; "" where none is required
   std::string body;
   std::unique_ptr<HttpBodyCharge> charge;  // what the body holds of all bodies' memory; may be null
   std::string argument;                    // what the route's "*" stood for
@@ -42,8 +45,8 @@ struct HttpReply {
 HttpReply JsonReply(int status, const OrderedJson& json);
 HttpReply TextReply(int status, std::string text);
 
-// OpenAI's error object; with Retry-After where trying again may help.
-HttpReply ErrorReply(const ApiError& error);
+// OpenAI's error object; with Retry-After, in whole seconds, where trying again may help.
+HttpReply ErrorReply(const ApiError& error, absl::Duration retry_after = absl::Seconds(1));
 
 // Status line and headers up to and with the empty line. Without a `length` the body comes in
 // chunks, or for HTTP/1.0 until the connection closes.

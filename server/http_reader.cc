@@ -71,6 +71,7 @@ HttpReadResult ToRequest(Parser& parser) {
     request.head = true;
   }
   request.content_type = std::string(message[http::field::content_type]);
+  request.authorization = std::string(message[http::field::authorization]);
   request.keep_alive = message.keep_alive();
   request.http_1_0 = message.version() < 11;
   request.body = std::move(message.body());

@@ -30,6 +30,14 @@ asio::awaitable<void> Dispatch(HttpContext& context, HttpExchange& exchange) {
   }
   request.argument = std::move(match.argument);
   const HttpRoute& route = *match.route;
+  if (!route.open) {
+    absl::StatusOr<std::string> client = context.options.api_keys.Client(request.authorization);
+    if (!client.ok()) {
+      co_await exchange.Reply(ErrorReply(ApiErrorFromStatus(client.status())));
+      co_return;
+    }
+    request.client = *std::move(client);
+  }
   if (route.lengthy != nullptr) {
     co_await route.lengthy(context, exchange);
   } else if (request.method == "POST") {
@@ -46,8 +54,8 @@ asio::awaitable<void> Dispatch(HttpContext& context, HttpExchange& exchange) {
 
 const std::vector<HttpRoute>& HttpRoutes() {
   static const auto* const routes = new std::vector<HttpRoute>{
-      {"GET", "/", "a page for people, to ask and to see what was skipped", HandlePage},
-      {"GET", "/help", "this list", HandleHelp},
+      {"GET", "/", "a page for people, to ask and to see what was skipped", HandlePage, nullptr, true},
+      {"GET", "/help", "this list", HandleHelp, nullptr, true},
       {"POST", "/v1/chat/completions", "answer a chat; OpenAI's API", nullptr,
        HandleChatCompletions},
       {"POST", "/v1/completions", "continue a text; OpenAI's API", nullptr, HandleCompletions},
@@ -60,11 +68,12 @@ const std::vector<HttpRoute>& HttpRoutes() {
       {"GET", "/v1/models/*", "the same by name", HandleModel},
       {"POST", "/tokenize", "{\"text\" or \"messages\"} to token ids", HandleTokenize},
       {"POST", "/detokenize", "{\"tokens\"} to text", HandleDetokenize},
-      {"GET", "/health", "200 while the process lives", HandleHealth},
+      {"GET", "/health", "200 while the process lives", HandleHealth, nullptr,
+       true},
       {"GET", "/ready", "200 while requests are taken, with the levels that fell back; else 503",
-       HandleReady},
+       HandleReady, nullptr, true},
       {"GET", "/load", "queue, running requests and KV memory", HandleLoad},
-      {"GET", "/metrics", "figures for Prometheus", HandleMetrics},
+      {"GET", "/metrics", "figures for Prometheus", HandleMetrics, nullptr, true},
   };
   return *routes;
 }

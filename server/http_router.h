@@ -25,6 +25,7 @@ struct HttpRoute {
   const char* help;
   PlainHandler plain = nullptr;
   LongHandler lengthy = nullptr;
+  bool open = false;  // needs no API key
 };
 
 // All routes of the server.

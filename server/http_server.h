@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "engine/engine.h"
+#include "server/api_keys.h"
 #include "server/metrics.h"
 
 namespace skipserve {
@@ -20,6 +21,7 @@ struct HttpOptions {
   uint16_t port = 0;               // 0: a free one; port() tells
   std::string served_name;         // the model's name for clients
   std::string model_path;          // its last part is accepted as a name too
+  ApiKeys api_keys;
   bool page = true;                // for people, at /
 
   int io_threads = 2;

@@ -119,6 +119,13 @@ std::optional<ApiError> ParseOpenAiRequest(OpenAiApi api, const nlohmann::json& 
   ReadStream(fields, out);
   fields.Bool("skip_special_tokens", &out->generate.skip_special_tokens);
   ReadCacheSalt(fields, &out->generate.cache_salt);
+  fields.String("user", &out->generate.client);
+  if (out->generate.client.size() > kMaxClient) {
+    fields.Fail("user", absl::StrCat("must have at most ", kMaxClient, " bytes"));
+  }
+  int64_t priority = 0;
+  fields.Int("priority", -kMaxPriority, kMaxPriority, &priority);
+  out->generate.priority = static_cast<int32_t>(priority);
   ReadTimeout(fields, &out->generate);
   ReadSkip(fields, model, &out->generate);
   RefuseUnsupported(fields, *out);

@@ -53,6 +53,10 @@ absl::Status ServeEngine(Engine& engine, Metrics& metrics, const std::string& mo
                          ServeOptions options, std::ostream& out,
                          const std::function<void()>& wait) {
   if (options.served_name.empty()) options.served_name = ServedName(model_path);
+  if (!options.api_keys_file.empty()) {
+    ASSIGN_OR_RETURN(options.http.api_keys, ApiKeys::Read(options.api_keys_file));
+    options.grpc.api_keys = options.http.api_keys;
+  }
   ASSIGN_OR_RETURN(const std::unique_ptr<GrpcServer> grpc,
                    StartGrpc(engine, metrics, options, model_path));
   ASSIGN_OR_RETURN(const std::unique_ptr<HttpServer> http,

@@ -1,6 +1,7 @@
 // One table; see the header.
 #include "server/status.h"
 
+#include <algorithm>
 #include <array>
 #include <new>
 #include <string>
@@ -94,5 +95,10 @@ absl::string_view OpenAiErrorType(int http_code) {
 }
 
 absl::string_view OutcomeLabel(const absl::Status& status) { return RowOf(status).outcome; }
+
+std::string RetrySeconds(absl::Duration expected) {
+  const absl::Duration whole = absl::Ceil(expected, absl::Seconds(1));
+  return std::to_string(std::clamp<int64_t>(absl::ToInt64Seconds(whole), 1, 60));
+}
 
 }  // namespace skipserve

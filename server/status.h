@@ -2,9 +2,12 @@
 // it, and of what is thrown. Pure functions, but for the log line of an exception.
 #pragma once
 
+#include <string>
+
 #include <exception>
 
 #include "absl/status/status.h"
+#include "absl/time/time.h"
 #include "absl/strings/string_view.h"
 
 namespace grpc {
@@ -32,5 +35,9 @@ absl::string_view OpenAiErrorType(int http_code);
 // The label "outcome" of metrics and log: "ok", "cancelled", "deadline_exceeded", "invalid",
 // "rejected" (no room), "unavailable" (shutting down) or "error".
 absl::string_view OutcomeLabel(const absl::Status& status);
+
+// How long a client should wait before it tries again, from what the engine expects: whole seconds
+// from 1 to 60.
+std::string RetrySeconds(absl::Duration expected);
 
 }  // namespace skipserve

@@ -1,0 +1,70 @@
+#include "server/api_keys.h"
+
+#include <fstream>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+#include "engine/sha256.h"
+#include "engine/status_macros.h"
+
+namespace skipserve {
+namespace {
+
+absl::StatusOr<std::string> DigestOf(absl::string_view key) {
+  Sha256 hash;
+  hash.Update(key);
+  return hash.HexDigest();
+}
+
+}  // namespace
+
+absl::StatusOr<ApiKeys> ApiKeys::Read(const std::string& path) {
+  std::ifstream file(path);
+  if (!file) {
+    return absl::NotFoundError(absl::StrCat("cannot read the API keys in ", path,
+                                            ": name another file with --api-keys-file"));
+  }
+  ApiKeys keys;
+  std::string line;
+  for (int number = 1; std::getline(file, line); ++number) {
+    if (const absl::Status status = keys.Add(line); !status.ok()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(path, ", line ", number, ": ", status.message()));
+    }
+  }
+  if (keys.required()) return keys;
+  return absl::InvalidArgumentError(
+      absl::StrCat(path, " has no API key, so nobody could ask: write one to a line"));
+}
+
+absl::Status ApiKeys::Add(absl::string_view line) {
+  const std::vector<std::string> words =
+      absl::StrSplit(line, absl::ByAnyChar(" \t\r"), absl::SkipEmpty());
+  if (words.empty() || absl::StartsWith(words[0], "#")) return absl::OkStatus();
+  if (words.size() > 2) {
+    return absl::InvalidArgumentError("a key and a name are two words; a name has no spaces");
+  }
+  ASSIGN_OR_RETURN(const std::string digest, DigestOf(words[0]));
+  const std::string name = words.size() == 2 ? words[1] : absl::StrCat("key-", digest.substr(0, 8));
+  if (!clients_.emplace(digest, name).second) {
+    return absl::InvalidArgumentError("this key was there before");
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> ApiKeys::Client(absl::string_view authorization) const {
+  if (!required()) return std::string();
+  if (!absl::ConsumePrefix(&authorization, "Bearer ") || authorization.empty()) {
+    return absl::UnauthenticatedError("an API key is required: send Authorization: Bearer KEY");
+  }
+  ASSIGN_OR_RETURN(const std::string digest, DigestOf(authorization));
+  const auto found = clients_.find(digest);
+  if (found == clients_.end()) return absl::UnauthenticatedError("this API key is not known");
+  return found->second;
+}
+
+}  // namespace skipserve

@@ -1,0 +1,34 @@
+// Who may ask, and who asks: the keys of a file, each with a client's name. Immutable, thread-safe.
+#pragma once
+
+#include <string>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+
+namespace skipserve {
+
+class ApiKeys {
+ public:
+  ApiKeys() = default;  // everybody may ask
+
+  // A line for each key: the key, then the client's name, which several keys may share; without a
+  // name the key is a client of its own. Empty lines and lines that begin with # say nothing.
+  // NOT_FOUND, or INVALID_ARGUMENT naming the line.
+  static absl::StatusOr<ApiKeys> Read(const std::string& path);
+
+  bool required() const { return !clients_.empty(); }
+
+  // The client's name, from an Authorization header ("Bearer KEY"). UNAUTHENTICATED where a key is
+  // required and this is none; "" where none is required.
+  absl::StatusOr<std::string> Client(absl::string_view authorization) const;
+
+ private:
+  absl::Status Add(absl::string_view line);
+
+  absl::flat_hash_map<std::string, std::string> clients_;  // by the key's digest: no key is kept
+};
+
+}  // namespace skipserve

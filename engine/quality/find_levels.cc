@@ -11,7 +11,6 @@
 namespace skipserve {
 namespace {
 
-constexpr int64_t kAnswerRoom = 160;  // tokens that may follow a prompt, and the template's own
 constexpr int64_t kMinPrompt = 1024;  // shorter prompts run dense in mode auto
 constexpr double kMinGain = 1.05;     // a level that saves less is not worth its name
 

@@ -108,8 +108,7 @@ void SkippingLayers::ProjectKeys(int32_t layer, TensorView x, IndexView candidat
 IndexView SkippingLayers::Select(const float* scores, IndexView candidates, int64_t count,
                                  const SkipPolicy& policy, int32_t* positions) {
   Ops& ops = decoder_.ops();
-  ops.SelectTop(scores, candidates.size, count, policy.sink, std::max<int64_t>(1, policy.recent),
-                rows_.i32());
+  ops.SelectTop(scores, candidates.size, count, policy.sink, LastOf(policy, count), rows_.i32());
   ops.GatherIndex(candidates, IndexView{rows_.i32(), count}, positions);
   return {positions, count};
 }

@@ -75,6 +75,7 @@ absl::StatusOr<FoundLevels> FindLevels(Lab& lab, const std::vector<Document>& do
   }
   ASSIGN_OR_RETURN(const SearchResult search,
                    SearchPolicies(tasks, options.targets, lab.config(), *measurer, progress));
+  found.front = search.front;
   found.settings.levels = Choose(options, search, found.remarks);
   if (found.settings.levels.empty()) {
     return absl::FailedPreconditionError(

@@ -60,9 +60,12 @@ std::vector<SkipLevel> Choose(const FindLevelsOptions& options, const SearchResu
 absl::StatusOr<FoundLevels> FindLevels(Lab& lab, const std::vector<Document>& documents,
                                        const FindLevelsOptions& options, const Progress& progress) {
   const TaskMaker maker(*lab.tokenizer, lab.chat.get(), documents);
-  Evaluator evaluator(*lab.reader, *lab.tokenizer, lab.config(), lab.evaluator_options());
-  ASSIGN_OR_RETURN(const std::unique_ptr<Measurer> measurer,
-                   Measurer::Create(evaluator, options.journal_path, Identity(lab)));
+  // The search compares distributions alone: a third of its time would go into other answers.
+  Evaluator::Options how = lab.evaluator_options();
+  how.answers = false;
+  Evaluator searching(*lab.reader, *lab.tokenizer, lab.config(), how);
+  ASSIGN_OR_RETURN(std::unique_ptr<Measurer> measurer,
+                   Measurer::Create(searching, options.journal_path, Identity(lab)));
 
   FoundLevels found;
   const int64_t longest = lab.config().max_positions - kAnswerRoom;
@@ -82,6 +85,9 @@ absl::StatusOr<FoundLevels> FindLevels(Lab& lab, const std::vector<Document>& do
         absl::StrCat("no setting keeps to any target, so nothing is written: ",
                      absl::StrJoin(found.remarks, "; "), ". Allow more with --max-kl"));
   }
+  Evaluator answering(*lab.reader, *lab.tokenizer, lab.config(), lab.evaluator_options());
+  measurer.reset();  // it has the journal open
+  ASSIGN_OR_RETURN(measurer, Measurer::Create(answering, options.journal_path, Identity(lab)));
   std::vector<int64_t> lengths;
   for (int64_t length = tokens; length <= longest && lengths.size() < 3; length *= 2) {
     lengths.push_back(length);

@@ -6,6 +6,7 @@
 #include <limits>
 #include <map>
 #include <optional>
+#include <tuple>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -105,26 +106,23 @@ class Search {
     return losses;
   }
 
-  // The best candidate that is at least so fast; the fastest of all where none is, null without
-  // any.
+  // The best candidate that is at least so fast, of equals the fastest; the fastest of all where
+  // none is, null without any.
   const Candidate* Best(double min_speedup) const {
-    const Candidate* best = nullptr;
-    for (const Candidate& c : candidates_) {
+    const auto rank = [&](const Candidate& c) {
       const bool fast = c.flop_bound >= min_speedup;
-      const bool best_fast = best && best->flop_bound >= min_speedup;
-      if (!best || (fast != best_fast ? fast
-                    : fast            ? c.loss() < best->loss()
-                                      : c.flop_bound > best->flop_bound)) {
-        best = &c;
-      }
-    }
-    return best;
+      return std::tuple(!fast, fast ? c.loss() : 0, -c.flop_bound);
+    };
+    const auto best =
+        std::min_element(candidates_.begin(), candidates_.end(),
+                         [&](const auto& a, const auto& b) { return rank(a) < rank(b); });
+    return best == candidates_.end() ? nullptr : &*best;
   }
 
   // Those that no other is both as fast and as close to dense as, by speed.
   std::vector<Candidate> Front() const {
     std::vector<Candidate> front, all = candidates_;
-    std::sort(all.begin(), all.end(), [](const Candidate& a, const Candidate& b) {
+    std::stable_sort(all.begin(), all.end(), [](const Candidate& a, const Candidate& b) {
       return std::pair(-a.flop_bound, a.loss()) < std::pair(-b.flop_bound, b.loss());
     });
     for (Candidate& c : all) {

@@ -119,14 +119,17 @@ class Search {
     return best == candidates_.end() ? nullptr : &*best;
   }
 
-  // Those that no other is both as fast and as close to dense as, by speed.
+  // Those that no other is both as fast and as close to dense as, by speed; of speeds that differ
+  // by less than a hundredth the closest to dense.
   std::vector<Candidate> Front() const {
     std::vector<Candidate> front, all = candidates_;
     std::stable_sort(all.begin(), all.end(), [](const Candidate& a, const Candidate& b) {
       return std::pair(-a.flop_bound, a.loss()) < std::pair(-b.flop_bound, b.loss());
     });
     for (Candidate& c : all) {
-      if (front.empty() || c.loss() < front.back().loss()) front.push_back(std::move(c));
+      if (!front.empty() && c.loss() >= front.back().loss()) continue;
+      if (!front.empty() && front.back().flop_bound < 1.01 * c.flop_bound) front.pop_back();
+      front.push_back(std::move(c));
     }
     std::reverse(front.begin(), front.end());
     return front;

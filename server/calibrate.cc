@@ -8,14 +8,16 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "engine/quality/documents.h"
 #include "engine/status_macros.h"
+#include "server/levels_text.h"
 #include "server/terminal.h"
 
 namespace skipserve {
 namespace {
+
+constexpr int kWidth = 200;
 
 // Minutes of work must not end in a folder that does not exist.
 absl::Status CheckTarget(const std::string& path) {
@@ -32,31 +34,6 @@ absl::Status CheckTarget(const std::string& path) {
   return absl::OkStatus();
 }
 
-std::string LevelTable(const SkipSettings& settings) {
-  Table table({"level", "prompt", "FLOP bound", "KL", "agreement", "facts, of dense's"});
-  for (const SkipLevel& level : settings.levels) {
-    const std::string name =
-        level.name + (level.name == settings.default_level ? " (default)" : "");
-    bool first = true;
-    for (const LengthFigures& f : level.figures.lengths) {
-      table.AddRow({first ? name : "", FormatCount(f.prompt_tokens),
-                    absl::StrFormat("%.2fx", f.flop_bound), absl::StrFormat("%.3f", f.kl),
-                    absl::StrFormat("%.3f", f.agreement),
-                    absl::StrFormat("%d of %d", f.facts_found, f.facts_asked)});
-      first = false;
-    }
-    if (first) table.AddRow({name, "not measured"});
-  }
-  std::string out = settings.levels.empty() ? "no levels; a request may give a policy of its own\n"
-                                            : table.ToString(100);
-  for (const SkipLevel& level : settings.levels) {
-    if (level.figures.weak_tasks.empty()) continue;
-    absl::StrAppend(&out, level.name,
-                    " is weak at: ", absl::StrJoin(level.figures.weak_tasks, ", "), "\n");
-  }
-  return out;
-}
-
 std::string Describe(const SkipFile& file, const std::string& path) {
   std::error_code error;
   const double megabytes = double(std::filesystem::file_size(path, error)) / (1 << 20);
@@ -64,13 +41,28 @@ std::string Describe(const SkipFile& file, const std::string& path) {
   std::string out =
       absl::StrFormat("wrote %s: %.1f MB, FFN proxies of %d channels and rank %d for %d layers\n",
                       path, megabytes, proxy.d_low, proxy.rank, file.layers);
-  absl::StrAppend(&out, LevelTable(file.settings));
-  if (file.settings.default_level == "off" && !file.settings.levels.empty()) {
+  if (file.settings.levels.empty()) {
+    return out + "no levels; a request may give a policy of its own\n";
+  }
+  absl::StrAppend(&out, MeasuredText(file.settings.levels));
+  if (file.settings.default_level == "off") {
     absl::StrAppend(&out,
                     "Nobody has measured these levels on this model, so they act only when asked "
                     "for by name.\n");
+  } else {
+    absl::StrAppend(&out, "the default is ", file.settings.default_level, "\n");
   }
   return out;
+}
+
+// What the search found at every speed, on its own tasks: where there is more to be had.
+std::string FrontText(const std::vector<Candidate>& front) {
+  Table table({"FLOP bound", "KL, facts", "KL, whole texts", "policy"});
+  for (const Candidate& c : front) {
+    table.AddRow({absl::StrFormat("%.2fx", c.flop_bound), FormatKl(c.kl), FormatKl(c.whole_kl),
+                  PolicyText(c.policy)});
+  }
+  return "the best the search measured, on its own tasks\n" + table.ToString(kWidth);
 }
 
 absl::StatusOr<std::vector<LevelTarget>> Targets(const CalibrateJob& job) {
@@ -115,16 +107,17 @@ absl::StatusOr<std::string> Run(const CalibrateJob& job, ProgressLine& progress)
     progress.Update(stage, done, total, absl::Now());
   };
   ASSIGN_OR_RETURN(SkipFile file, Calibrate(job.calibrate, texts, tell));
-  std::string remarks;
+  std::string front, remarks;
   if (!job.no_search) {
     ASSIGN_OR_RETURN(FoundLevels found, Search(job, std::move(targets), journal, documents, tell));
     file.settings = std::move(found.settings);
+    front = FrontText(found.front) + "\n";
     for (const std::string& remark : found.remarks) absl::StrAppend(&remarks, remark, "\n");
   }
   RETURN_IF_ERROR(WriteSkipFile(path, file));
   std::error_code error;
   std::filesystem::remove(journal, error);
-  return Describe(file, path) + remarks;
+  return front + Describe(file, path) + remarks;
 }
 
 }  // namespace

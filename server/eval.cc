@@ -12,6 +12,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "engine/quality/documents.h"
+#include "engine/skip/levels.h"
 #include "engine/status_macros.h"
 #include "nlohmann/json.hpp"
 #include "server/eval_report.h"
@@ -20,8 +21,6 @@
 
 namespace skipserve {
 namespace {
-
-constexpr int64_t kAnswerRoom = 128;  // tokens that follow a prompt: an answer, or the true text
 
 // Documents of a plain Debian machine: licence texts, and the source code that is there.
 constexpr const char* kDefaultTexts[] = {"/usr/share/common-licenses", "/usr/lib/python3.11/json",
@@ -60,13 +59,25 @@ absl::Status AddPolicies(const nlohmann::json& json, const std::string& source,
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::vector<Reading>> ChoosePolicies(const Lab& lab, const EvalJob& job) {
+// Without proxies a level does here what it does in a server.
+Reading ReadingOf(const SkipLevel& level, ProxyShape proxy, std::vector<std::string>& notes) {
+  SkipPolicy policy = proxy.rank > 0 ? level.policy : WithoutProxies(level).policy;
+  if (!(policy == level.policy)) {
+    notes.push_back(absl::StrCat(level.name,
+                                 " chooses FFN rows by attention, as it does in a server: there "
+                                 "are no FFN proxies; build them with 'skipserve calibrate'"));
+  }
+  return {level.name, Reading::Method::kSkip, std::move(policy)};
+}
+
+absl::StatusOr<std::vector<Reading>> ChoosePolicies(const Lab& lab, const EvalJob& job,
+                                                    std::vector<std::string>& notes) {
   std::vector<Reading> readings;
   std::vector<std::string> names;
   for (const SkipLevel& level : lab.skip_file.settings.levels) names.push_back(level.name);
   for (const std::string& text : job.policies.empty() ? names : job.policies) {
     if (const SkipLevel* level = lab.skip_file.settings.Find(text)) {
-      readings.push_back({text, Reading::Method::kSkip, level->policy});
+      readings.push_back(ReadingOf(*level, lab.skip_file.proxy_shape(), notes));
       continue;
     }
     std::string source = "--policy", json_text = text;
@@ -128,7 +139,7 @@ int64_t Longest(const EvalJob& job) {
 absl::StatusOr<EvalResult> EvaluateAll(Lab& lab, const EvalJob& job, ProgressLine& progress) {
   RETURN_IF_ERROR(CheckJob(lab, job));
   EvalResult result;
-  ASSIGN_OR_RETURN(result.readings, ChoosePolicies(lab, job));
+  ASSIGN_OR_RETURN(result.readings, ChoosePolicies(lab, job, result.notes));
   if (!job.no_baselines) AddBaselines(result.readings);
   ASSIGN_OR_RETURN(const std::vector<std::string> families, ChooseFamilies(job));
   ASSIGN_OR_RETURN(std::vector<Document> documents, ReadDocuments(Texts(job)));

@@ -33,6 +33,7 @@ struct EvalResult {
   std::vector<Reading> readings;  // of Case::outcomes[1] and on
   std::vector<Case> cases;
   std::vector<std::string> left_out;  // families or lengths that could not be made, and why
+  std::vector<std::string> notes;     // levels that were measured as others, and why
 };
 
 // INVALID_ARGUMENT where the job does not fit the model; NOT_FOUND for texts, levels or families.

@@ -71,6 +71,7 @@ std::string EvalTable(const EvalResult& result, const EvalJob& job) {
   for (const std::string& reason : result.left_out) {
     absl::StrAppend(&out, "left out: ", reason, "\n");
   }
+  for (const std::string& note : result.notes) absl::StrAppend(&out, note, "\n");
   return out;
 }
 
@@ -84,7 +85,8 @@ OrderedJson EvalJson(const Lab& lab, const EvalResult& result, const EvalJob& jo
                       {"readings", OrderedJson::array({{{"name", "dense"}, {"method", "dense"}}})},
                       {"summaries", OrderedJson::array()},
                       {"cases", OrderedJson::array()},
-                      {"left_out", result.left_out}};
+                      {"left_out", result.left_out},
+                      {"notes", result.notes}};
   for (const Reading& reading : result.readings) {
     json["readings"].push_back({{"name", reading.name},
                                 {"method", MethodName(reading.method)},

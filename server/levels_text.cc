@@ -34,11 +34,20 @@ std::string BoundsText(const std::vector<SkipLevelInfo>& levels, const std::stri
       table.ToString(kWidth));
 }
 
-// A row for each level and length, then what the numbers do not say.
-std::string MeasuredText(const std::vector<SkipLevelInfo>& levels) {
-  Table table({"level", "tokens", "prompts", "less work", "KL per token", "agreement", "facts"});
+}  // namespace
+
+std::string PolicyText(const SkipPolicy& p) {
+  return absl::StrFormat(
+      "from layer %d, %.2f to %.2f, last %d, window %d, pool %d, memory %g, %s", p.start,
+      p.budgets.front(), p.budgets.back(), p.recent, p.window, p.pool, p.memory,
+      p.probe_layers.empty() ? "probing everywhere"
+                             : "probing in " + absl::StrJoin(p.probe_layers, " "));
+}
+
+std::string MeasuredText(const std::vector<SkipLevel>& levels) {
+  Table table({"level", "tokens", "prompts", "FLOP bound", "KL per token", "agreement", "facts"});
   std::vector<std::string> notes;
-  for (const SkipLevelInfo& level : levels) {
+  for (const SkipLevel& level : levels) {
     const LevelFigures& figures = level.figures;
     if (!figures.measured()) {
       table.AddRow({Printable(level.name), "not measured", "", "", "", "", ""});
@@ -62,11 +71,13 @@ std::string MeasuredText(const std::vector<SkipLevelInfo>& levels) {
   return out;
 }
 
-}  // namespace
-
 std::string LevelsText(const std::vector<SkipLevelInfo>& levels, const std::string& default_level) {
   if (levels.empty()) return "no skip levels\n";
-  return absl::StrCat(BoundsText(levels, default_level), "\n", MeasuredText(levels));
+  std::vector<SkipLevel> measured;
+  for (const SkipLevelInfo& level : levels) {
+    measured.push_back({level.name, level.policy, level.figures});
+  }
+  return absl::StrCat(BoundsText(levels, default_level), "\n", MeasuredText(measured));
 }
 
 }  // namespace skipserve

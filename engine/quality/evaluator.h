@@ -16,6 +16,9 @@
 
 namespace skipserve {
 
+// Tokens that may follow a task's prompt: an answer, or the text's true next ones.
+inline constexpr int64_t kAnswerRoom = 128;
+
 // A way of reading a prompt, by what it may cost.
 struct Reading {
   enum class Method {

@@ -11,7 +11,6 @@
 namespace skipserve {
 namespace {
 
-constexpr int64_t kAnswerRoom = 160;  // tokens that may follow a prompt, and the template's own
 constexpr int64_t kMinPrompt = 1024;  // shorter prompts run dense in mode auto
 constexpr double kMinGain = 1.05;     // a level that saves less is not worth its name
 
@@ -61,9 +60,12 @@ std::vector<SkipLevel> Choose(const FindLevelsOptions& options, const SearchResu
 absl::StatusOr<FoundLevels> FindLevels(Lab& lab, const std::vector<Document>& documents,
                                        const FindLevelsOptions& options, const Progress& progress) {
   const TaskMaker maker(*lab.tokenizer, lab.chat.get(), documents);
-  Evaluator evaluator(*lab.reader, *lab.tokenizer, lab.config(), lab.evaluator_options());
-  ASSIGN_OR_RETURN(const std::unique_ptr<Measurer> measurer,
-                   Measurer::Create(evaluator, options.journal_path, Identity(lab)));
+  // The search compares distributions alone: a third of its time would go into other answers.
+  Evaluator::Options how = lab.evaluator_options();
+  how.answers = false;
+  Evaluator searching(*lab.reader, *lab.tokenizer, lab.config(), how);
+  ASSIGN_OR_RETURN(std::unique_ptr<Measurer> measurer,
+                   Measurer::Create(searching, options.journal_path, Identity(lab)));
 
   FoundLevels found;
   const int64_t longest = lab.config().max_positions - kAnswerRoom;
@@ -76,12 +78,16 @@ absl::StatusOr<FoundLevels> FindLevels(Lab& lab, const std::vector<Document>& do
   }
   ASSIGN_OR_RETURN(const SearchResult search,
                    SearchPolicies(tasks, options.targets, lab.config(), *measurer, progress));
+  found.front = search.front;
   found.settings.levels = Choose(options, search, found.remarks);
   if (found.settings.levels.empty()) {
     return absl::FailedPreconditionError(
         absl::StrCat("no setting keeps to any target, so nothing is written: ",
                      absl::StrJoin(found.remarks, "; "), ". Allow more with --max-kl"));
   }
+  Evaluator answering(*lab.reader, *lab.tokenizer, lab.config(), lab.evaluator_options());
+  measurer.reset();  // it has the journal open
+  ASSIGN_OR_RETURN(measurer, Measurer::Create(answering, options.journal_path, Identity(lab)));
   std::vector<int64_t> lengths;
   for (int64_t length = tokens; length <= longest && lengths.size() < 3; length *= 2) {
     lengths.push_back(length);

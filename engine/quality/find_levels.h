@@ -27,6 +27,7 @@ struct FindLevelsOptions {
 
 struct FoundLevels {
   SkipSettings settings;
+  std::vector<Candidate> front;      // the best that the search measured at every speed
   std::vector<std::string> remarks;  // targets that were not met, levels left out: for people
 };
 

@@ -2,12 +2,15 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <limits>
 #include <map>
-#include <set>
+#include <optional>
+#include <tuple>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "engine/quality/equal_flops.h"
 #include "engine/skip/policy_fingerprint.h"
 #include "engine/skip/ready_settings.h"
 #include "engine/status_macros.h"
@@ -20,8 +23,9 @@ namespace {
 constexpr double kWholeWeight = 0.1;
 constexpr double kProfileKeep = 0.12;  // of the prompt, kept by pruning once
 
-constexpr double kFirst[] = {0.3, 0.5, 0.8};
-constexpr double kLast[] = {0.06, 0.12, 0.25};
+constexpr double kShapes[] = {1.0, 0.5, 0.25};  // the last layer's budget, of the first's
+constexpr double kMost = 0.98;                  // of the prompt; more is not worth a probe
+constexpr double kEasier[] = {0.9, 0.8, 0.7};   // of a speed whose quality is not to be had
 constexpr int kRounds = 2;
 
 // What measurements favoured on every start: queries enough to hold a question, the maximum, and
@@ -31,14 +35,28 @@ void SetProbe(SkipPolicy& policy) {
   policy.window_reduce = policy.head_reduce = Reduce::kMax;
   policy.pool = 15;
   policy.recent = 128;
+  policy.memory = 1;
   policy.ffn_score = FfnScore::kAttention;
 }
 
-SkipPolicy Layered(int32_t start, double first, double last, const std::vector<double>& layer_kl) {
-  const int32_t layers = static_cast<int32_t>(layer_kl.size());
-  SkipPolicy policy = LayeredPolicy(start, layers, first, last);
-  SetProbe(policy);
-  policy.probe_layers = ProbingLayers(layer_kl, start);
+// Budgets of that shape, as large as `speedup` over dense allows; none where no budget does. A
+// little faster, so that counts rounded at another length do not undo it.
+std::optional<SkipPolicy> AtSpeed(SkipPolicy policy, double shape, double speedup, int64_t tokens,
+                                  const ModelConfig& config) {
+  const double allowed =
+      PrefillFlops(DensePlan(config, tokens), SkipPolicy(), config, ProxyShape()) /
+      (1.005 * speedup);
+  const auto fits = [&](double first) {
+    policy.budgets = policy.keeps =
+        LayeredPolicy(policy.start, config.layers, first, first * shape).budgets;
+    return PrefillFlops(MakePlan(policy, config, tokens), policy, config, ProxyShape()) <= allowed;
+  };
+  double low = 0, high = kMost;
+  for (int step = 0; step < 20; ++step) {
+    const double middle = (low + high) / 2;
+    (fits(middle) ? low : high) = middle;
+  }
+  if (low == 0 || !fits(low)) return std::nullopt;
   return policy;
 }
 
@@ -88,22 +106,33 @@ class Search {
     return losses;
   }
 
-  // The best candidates that are at least so fast; the fastest of all where none is.
-  std::vector<Candidate> Best(double min_speedup, size_t count) const {
-    std::vector<Candidate> fast;
-    for (const Candidate& c : candidates_) {
-      if (c.flop_bound >= min_speedup) fast.push_back(c);
+  // The best candidate that is at least so fast, of equals the fastest; the fastest of all where
+  // none is, null without any.
+  const Candidate* Best(double min_speedup) const {
+    const auto rank = [&](const Candidate& c) {
+      const bool fast = c.flop_bound >= min_speedup;
+      return std::tuple(!fast, fast ? c.loss() : 0, -c.flop_bound);
+    };
+    const auto best =
+        std::min_element(candidates_.begin(), candidates_.end(),
+                         [&](const auto& a, const auto& b) { return rank(a) < rank(b); });
+    return best == candidates_.end() ? nullptr : &*best;
+  }
+
+  // Those that no other is both as fast and as close to dense as, by speed; of speeds that differ
+  // by less than a hundredth the closest to dense.
+  std::vector<Candidate> Front() const {
+    std::vector<Candidate> front, all = candidates_;
+    std::stable_sort(all.begin(), all.end(), [](const Candidate& a, const Candidate& b) {
+      return std::pair(-a.flop_bound, a.loss()) < std::pair(-b.flop_bound, b.loss());
+    });
+    for (Candidate& c : all) {
+      if (!front.empty() && c.loss() >= front.back().loss()) continue;
+      if (!front.empty() && front.back().flop_bound < 1.01 * c.flop_bound) front.pop_back();
+      front.push_back(std::move(c));
     }
-    if (fast.empty()) {
-      fast = candidates_;
-      std::sort(fast.begin(), fast.end(),
-                [](const auto& a, const auto& b) { return a.flop_bound > b.flop_bound; });
-    } else {
-      std::sort(fast.begin(), fast.end(),
-                [](const auto& a, const auto& b) { return a.loss() < b.loss(); });
-    }
-    fast.resize(std::min(count, fast.size()));
-    return fast;
+    std::reverse(front.begin(), front.end());
+    return front;
   }
 
   // The fastest candidate that is no further from dense than `max_kl`; null where none is.
@@ -124,48 +153,48 @@ class Search {
   std::map<std::string, size_t> seen_;  // index of candidates_, by fingerprint
 };
 
-// Layers worth starting at: for each target the two that know most, of those early enough to save
-// so much even if what follows them cost nothing.
-std::vector<int32_t> Starts(const std::vector<double>& layer_kl,
-                            const std::vector<LevelTarget>& targets) {
-  constexpr size_t kPerTarget = 2;
-  std::set<int32_t> starts;
-  for (const LevelTarget& target : targets) {
-    const auto layers = static_cast<double>(layer_kl.size());
-    std::vector<int32_t> early;
-    for (int32_t layer = 1; (layer + 1) * target.min_speedup <= layers; ++layer) {
-      early.push_back(layer);
-    }
-    std::sort(early.begin(), early.end(),
-              [&](int32_t a, int32_t b) { return layer_kl[a] < layer_kl[b]; });
-    for (size_t i = 0; i < std::min(early.size(), kPerTarget); ++i) starts.insert(early[i]);
+// Layers worth starting at: the two that know most, of those early enough to save so much even if
+// what follows them cost nothing.
+std::vector<int32_t> Starts(const std::vector<double>& layer_kl, double speedup) {
+  constexpr int32_t kStarts = 2;
+  std::vector<int32_t> starts;
+  for (int32_t layer = 1; (layer + 1) * speedup <= double(layer_kl.size()); ++layer) {
+    starts.push_back(layer);
   }
-  return std::vector<int32_t>(starts.begin(), starts.end());
+  std::sort(starts.begin(), starts.end(),
+            [&](int32_t a, int32_t b) { return layer_kl[a] < layer_kl[b]; });
+  if (std::ssize(starts) > kStarts) starts.erase(starts.begin() + kStarts, starts.end());
+  return starts;
 }
 
-// One setting changed at a time.
-std::vector<SkipPolicy> Variants(const SkipPolicy& base, const std::vector<double>& layer_kl) {
+int64_t Shortest(const SearchTasks& tasks) {
+  size_t tokens = std::numeric_limits<size_t>::max();
+  for (const std::vector<Task>* some : {&tasks.facts, &tasks.whole}) {
+    for (const Task& task : *some) tokens = std::min(tokens, task.prompt.size());
+  }
+  return static_cast<int64_t>(tokens);
+}
+
+// One setting changed at a time, at the same speed.
+std::vector<SkipPolicy> Variants(const SkipPolicy& base, double speedup, int64_t tokens,
+                                 const ModelConfig& config) {
   std::vector<SkipPolicy> variants;
-  const auto vary = [&](auto change) {
+  const double shape = base.budgets.back() / base.budgets.front();
+  const auto vary = [&](auto change, double new_shape) {
     SkipPolicy policy = base;
     change(policy);
-    if (!(policy == base)) variants.push_back(std::move(policy));
-  };
-  for (const int64_t recent : {32, 128, 256}) vary([&](SkipPolicy& p) { p.recent = recent; });
-  for (const int32_t window : {16, 32, 64}) vary([&](SkipPolicy& p) { p.window = window; });
-  for (const int32_t pool : {7, 15, 31}) vary([&](SkipPolicy& p) { p.pool = pool; });
-  for (const double memory : {0.0, 1.0}) vary([&](SkipPolicy& p) { p.memory = memory; });
-  vary([](SkipPolicy& p) { p.probe_layers.resize(1); });
-  const double first = base.budgets.front(), last = base.budgets.back();
-  for (const double f : {0.75, 1.0, 1.3}) {
-    for (const double l : {0.6, 1.0, 1.6}) {
-      vary([&](SkipPolicy& p) {
-        const double from = std::min(first * f, 0.95);
-        p.budgets = p.keeps = LayeredPolicy(p.start, static_cast<int32_t>(layer_kl.size()), from,
-                                            std::min(last * l, from))
-                                  .budgets;
-      });
+    if (policy == base && std::abs(new_shape - shape) < 1e-6) return;
+    if (auto sized = AtSpeed(std::move(policy), new_shape, speedup, tokens, config)) {
+      variants.push_back(*std::move(sized));
     }
+  };
+  for (const int64_t recent : {64, 256}) vary([&](SkipPolicy& p) { p.recent = recent; }, shape);
+  for (const int32_t window : {16, 64}) vary([&](SkipPolicy& p) { p.window = window; }, shape);
+  for (const int32_t pool : {7, 15, 31}) vary([&](SkipPolicy& p) { p.pool = pool; }, shape);
+  for (const double memory : {0.0, 1.0}) vary([&](SkipPolicy& p) { p.memory = memory; }, shape);
+  vary([](SkipPolicy& p) { p.probe_layers.resize(1); }, shape);
+  for (const double factor : {0.7, 1.4}) {
+    vary([](SkipPolicy&) {}, std::min(1.0, shape * factor));
   }
   return variants;
 }
@@ -215,7 +244,7 @@ absl::StatusOr<SearchResult> SearchPolicies(const SearchTasks& tasks,
                                             const Progress& progress) {
   SearchResult result;
   // How a layer takes it when all that follows computes what this layer chose: one number a layer.
-  Search profile(tasks, measurer, progress);
+  Search profile(tasks.facts.empty() ? tasks : SearchTasks{tasks.facts, {}}, measurer, progress);
   std::vector<SkipPolicy> once;
   for (int32_t layer = 0; layer < config.layers; ++layer) {
     SkipPolicy policy = LayeredPolicy(layer, config.layers, kProfileKeep, kProfileKeep);
@@ -225,43 +254,64 @@ absl::StatusOr<SearchResult> SearchPolicies(const SearchTasks& tasks,
   }
   ASSIGN_OR_RETURN(result.layer_kl, profile.Losses(once, "asking every layer"));
 
+  // Every policy that is measured saves just what a target asks for: then only the loss is left to
+  // compare.
+  const int64_t tokens = Shortest(tasks);
   Search search(tasks, measurer, progress);
-  std::vector<SkipPolicy> grid;
-  for (const int32_t start : Starts(result.layer_kl, targets)) {
-    for (const double first : kFirst) {
-      for (const double last : kLast) {
-        grid.push_back(Layered(start, first, std::min(last, first), result.layer_kl));
+  std::vector<SkipPolicy> first;
+  for (const LevelTarget& target : targets) {
+    for (const int32_t start : Starts(result.layer_kl, target.min_speedup)) {
+      SkipPolicy policy;
+      policy.start = start;
+      policy.stage_ends = LayeredPolicy(start, config.layers, 1, 1).stage_ends;
+      SetProbe(policy);
+      policy.probe_layers = ProbingLayers(result.layer_kl, start);
+      for (const double shape : kShapes) {
+        if (auto sized = AtSpeed(policy, shape, target.min_speedup, tokens, config)) {
+          first.push_back(*std::move(sized));
+        }
       }
     }
   }
-  if (grid.empty()) {
+  if (first.empty()) {
     return absl::InvalidArgumentError(
         "this model has too few layers to save what the targets ask for: lower --min-speedup");
   }
-  RETURN_IF_ERROR(search.Measure(std::move(grid), "trying starts and budgets"));
+  RETURN_IF_ERROR(search.Measure(std::move(first), "trying starts and budgets"));
   for (int round = 1; round <= kRounds; ++round) {
     std::vector<SkipPolicy> variants;
     for (const LevelTarget& target : targets) {
-      for (const Candidate& c : search.Best(target.min_speedup, 1)) {
-        for (SkipPolicy& policy : Variants(c.policy, result.layer_kl)) {
-          variants.push_back(std::move(policy));
-        }
+      const SkipPolicy& best = search.Best(target.min_speedup)->policy;
+      for (SkipPolicy& policy : Variants(best, target.min_speedup, tokens, config)) {
+        variants.push_back(std::move(policy));
       }
     }
     RETURN_IF_ERROR(search.Measure(std::move(variants),
                                    absl::StrCat("refining, round ", round, " of ", kRounds)));
   }
+  std::vector<SkipPolicy> easier;
   for (const LevelTarget& target : targets) {
-    const std::vector<Candidate> best = search.Best(target.min_speedup, 1);
-    const Candidate* found = best.empty() ? nullptr : &best.front();
-    bool met = found && found->flop_bound >= target.min_speedup && found->kl <= target.max_kl;
+    const Candidate& best = *search.Best(target.min_speedup);
+    if (best.kl <= target.max_kl) continue;
+    const double shape = best.policy.budgets.back() / best.policy.budgets.front();
+    for (const double part : kEasier) {
+      if (part * target.min_speedup <= 1) continue;
+      if (auto sized = AtSpeed(best.policy, shape, part * target.min_speedup, tokens, config)) {
+        easier.push_back(*std::move(sized));
+      }
+    }
+  }
+  RETURN_IF_ERROR(search.Measure(std::move(easier), "trying less speed"));
+  for (const LevelTarget& target : targets) {
+    const Candidate* found = search.Best(target.min_speedup);
+    const bool met = found->flop_bound >= target.min_speedup && found->kl <= target.max_kl;
     if (!met) {  // what keeps to the quality comes before what keeps to the speed
       if (const Candidate* careful = search.Fastest(target.max_kl)) found = careful;
     }
-    if (!found) return absl::InternalError("the search measured nothing");
     result.levels.push_back(*found);
     result.met.push_back(met);
   }
+  result.front = search.Front();
   return result;
 }
 

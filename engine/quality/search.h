@@ -36,6 +36,7 @@ struct SearchResult {
   std::vector<double> layer_kl;   // of pruning once at each layer, nats per token
   std::vector<Candidate> levels;  // by target, the best found: see `met`
   std::vector<bool> met;          // by target
+  std::vector<Candidate> front;   // by speed: nothing measured was both faster and closer to dense
 };
 
 // The tasks of a search: facts that the model answers, and some about the whole text.

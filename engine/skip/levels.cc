@@ -10,15 +10,18 @@
 
 namespace skipserve {
 
+SkipLevel WithoutProxies(SkipLevel level) {
+  if (level.policy.ffn_score != FfnScore::kProduct) return level;
+  level.policy.ffn_score = FfnScore::kAttention;
+  level.figures = {};
+  return level;
+}
+
 SkipLevels::SkipLevels(const ModelConfig& config, SkipSettings settings, ProxyShape proxy,
                        bool enabled)
     : config_(config), settings_(std::move(settings)), proxy_(proxy), enabled_(enabled) {
   if (proxy_.rank > 0) return;
-  for (SkipLevel& level : settings_.levels) {
-    if (level.policy.ffn_score != FfnScore::kProduct) continue;
-    level.policy.ffn_score = FfnScore::kAttention;
-    level.figures = {};
-  }
+  for (SkipLevel& level : settings_.levels) level = WithoutProxies(std::move(level));
 }
 
 ResolvedSkip SkipLevels::Dense(int64_t prompt_tokens, std::string reason) const {

@@ -22,11 +22,14 @@ struct ResolvedSkip {
   std::optional<LengthFigures> expected = {};  // the level's, near the prompt's length
 };
 
+// The level for a model without FFN proxies: one that scores by product scores by attention
+// instead, and loses the figures of what it was.
+SkipLevel WithoutProxies(SkipLevel level);
+
 class SkipLevels {
  public:
-  // `proxy`: the model's FFN proxies; zeros where there are none, and then levels that score by
-  // product score by attention instead, and lose the figures of what they were. `enabled` false:
-  // everything is dense.
+  // `proxy`: the model's FFN proxies; zeros where there are none, and then levels are as
+  // WithoutProxies makes them. `enabled` false: everything is dense.
   SkipLevels(const ModelConfig& config, SkipSettings settings, ProxyShape proxy, bool enabled);
 
   // INVALID_ARGUMENT for an unknown level (the message lists them) or a policy the model cannot

@@ -9,6 +9,10 @@
 
 namespace skipserve {
 
+int64_t LastOf(const SkipPolicy& policy, int64_t count) {
+  return std::max<int64_t>(1, std::min(policy.recent, count - policy.sink));
+}
+
 absl::StatusOr<CandidateSet> CandidateSet::Create(int64_t prompt_tokens, Ops& ops) {
   CandidateSet set;
   const size_t bytes = prompt_tokens * sizeof(int32_t);
@@ -24,7 +28,7 @@ absl::StatusOr<CandidateSet> CandidateSet::Create(int64_t prompt_tokens, Ops& op
 }
 
 void CandidateSet::Cut(int64_t keep, const SkipPolicy& policy, int32_t* rows, Ops& ops) {
-  ops.SelectTop(scores(), size_, keep, policy.sink, std::max<int64_t>(1, policy.recent), rows);
+  ops.SelectTop(scores(), size_, keep, policy.sink, LastOf(policy, keep), rows);
   const IndexView kept{rows, keep};
   ops.GatherIndex(positions(), kept, next_.i32());
   ops.GatherRows(TensorView(scores(), size_, 1), kept, TensorView(next_scores_.f32(), keep, 1));

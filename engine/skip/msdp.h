@@ -11,6 +11,10 @@
 
 namespace skipserve {
 
+// How many of the last positions are always among `count` rows: `recent` where there is room
+// behind the sinks, so that in a short prompt it is never the end, with its question, that goes.
+int64_t LastOf(const SkipPolicy& policy, int64_t count);
+
 class CandidateSet {
  public:
   // All of the prompt's positions.

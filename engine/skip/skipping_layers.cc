@@ -145,8 +145,8 @@ IndexView SkippingLayers::Select(const float* scores, const SkipState& state, in
                                  int32_t* positions) {
   Ops& ops = decoder_.ops();
   const IndexView candidates = state.candidates.positions();
-  ops.SelectTop(scores, candidates.size, count, state.policy.sink,
-                std::max<int64_t>(1, state.policy.recent), rows_.i32());
+  ops.SelectTop(scores, candidates.size, count, state.policy.sink, LastOf(state.policy, count),
+                rows_.i32());
   ops.GatherIndex(candidates, IndexView{rows_.i32(), count}, positions);
   return {positions, count};
 }

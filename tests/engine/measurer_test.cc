@@ -8,7 +8,6 @@
 #include <fstream>
 #include <sstream>
 
-#include "engine/quality/search.h"
 #include "engine/skip/policy_fingerprint.h"
 #include "engine/skip/ready_settings.h"
 #include "tests/support/run_model.h"
@@ -96,11 +95,6 @@ TEST_F(MeasurerTest, MeasuresAgainWhatWasCutShortOrIsOfAnotherSearch) {
   EXPECT_EQ(Journal(), whole) << "the rest is as it was";
   Replace("\"agreed\":", "\"agreed\":1000");
   EXPECT_LT(Measure("two")[0][0].agreed, 1000) << "another model's or other texts' figures";
-}
-
-TEST(ProbingLayersTest, AreThoseThatKnowMoreThanAllBeforeThem) {
-  EXPECT_EQ(ProbingLayers({9, 8, 3, 7, 5, 2, 2, 4, 1}, 2), (std::vector<int32_t>{2, 5, 6, 8}));
-  EXPECT_EQ(ProbingLayers({1, 2, 3}, 0), (std::vector<int32_t>{0}));
 }
 
 }  // namespace

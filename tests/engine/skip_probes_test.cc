@@ -271,6 +271,19 @@ TEST(SkipProbesTest, SlicesAndChunksChangeNothing) {
   }
 }
 
+TEST(SkipProbesTest, WhereRecentDoesNotFitTheEndOfThePromptStays) {
+  const std::vector<int32_t> prompt = SomePrompt(kPrompt, 6);
+  SkipPolicy policy = Probing(Layered(), {1}, 0);
+  policy.recent = 150;  // layer 1 has room for 120 rows, layer 5 for 20
+  const std::vector<LayerRows> rows = Open(false)->Run(prompt, &policy, {}).rows;
+  for (const size_t layer : {1, 5}) {
+    std::vector<int32_t> expected(rows[layer].attention.size());
+    std::iota(expected.begin(), expected.end(), kPrompt - static_cast<int32_t>(expected.size()));
+    std::iota(expected.begin(), expected.begin() + policy.sink, 0);
+    EXPECT_EQ(rows[layer].attention, expected) << "layer " << layer;
+  }
+}
+
 // The token that the first probe finds best, in prompts where no later layer thinks much of it.
 TEST(SkipProbesTest, MemoryKeepsAnEarlyWinner) {
   const auto runner = Open(false);

@@ -55,6 +55,7 @@ def measure(cases, name):
         speedup=mean([d["prefill_seconds"] for d, _ in pairs], [o["prefill_seconds"] for o in mine]),
         kl=mean([o["kl"] for o in mine], tokens), agreement=mean([o["agreed"] for o in mine], tokens),
         asked=sum(d["score"] == 1 for d, _ in pairs), found=sum(d["score"] == 1 and o["score"] == 1 for d, o in pairs),
+        gained=sum(d["score"] != 1 and o["score"] == 1 for d, o in pairs),
         loss=mean([o["loss"] for o in mine], [1] * len(mine)))
 
 
@@ -74,6 +75,9 @@ def table(head, rows):
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows]) + "\n"
 
 
+FACT_HEAD = ["tokens", "reading", "FLOP bound", "prefill gain", "found", "lost, gained", "KL", "agreement", "KL, all"]
+
+
 def fact_rows(cases, names):
     for task, tokens, group in groups(cases):
         if task != "fact":
@@ -83,7 +87,8 @@ def fact_rows(cases, names):
             m, every = measure(good, name), measure(group, name)
             if m:
                 yield [f"{tokens:,}", name, f"{m['bound']:.2f}x", f"{m['speedup']:.2f}x", f"{m['found']} of {m['asked']}",
-                       f"{m['kl']:.3f}", f"{m['agreement']:.3f}", f"{every['kl']:.3f}"]
+                       f"{m['asked'] - m['found']}, {every['gained']}", f"{m['kl']:.3f}", f"{m['agreement']:.3f}",
+                       f"{every['kl']:.3f}"]
 
 
 def task_rows(cases, names):
@@ -109,10 +114,19 @@ def ablation_rows(paths):
                f"{every['kl']:.3f}", f"{whole['kl']:.3f}"]
 
 
-def draw(readings, cases, picture):
-    """Facts, KL and loss against the FLOP bound and against the measured gain; one line per method, one column a length."""
+def without(column, head, rows):
+    at = head.index(column)
+    return head[:at] + head[at + 1:], [row[:at] + row[at + 1:] for row in rows]
+
+
+def draw(readings, cases, picture, times):
+    """Facts and KL against the FLOP bound, and facts against the measured gain; one line per method, one column a length."""
+    plots = [("bound", "share", "FLOP bound", "facts found, of dense's"), ("bound", "kl", "FLOP bound", "KL, nats per token")]
+    if times:
+        plots.append(("speedup", "share", "prefill time, dense over this", "facts found, of dense's"))
     lengths = [tokens for task, tokens, _ in groups(cases) if task == "fact"]
-    figure, axes = plt.subplots(3, max(1, len(lengths)), figsize=(4.2 * max(1, len(lengths)), 9.5), squeeze=False)
+    columns = max(1, len(lengths))
+    figure, axes = plt.subplots(len(plots), columns, figsize=(4.2 * columns, 3.2 * len(plots)), squeeze=False)
     for column, tokens in enumerate(lengths):
         good = answered([c for c in cases if c["task"] == "fact" and c["tokens"] == tokens])
         for method, (label, style, colour) in METHODS.items():
@@ -120,16 +134,16 @@ def draw(readings, cases, picture):
             points = sorted((m for m in figures if m), key=lambda m: m["bound"])
             if not points:
                 continue
-            share = [m["found"] / m["asked"] for m in points]
-            for row, (x, y) in enumerate((("bound", share), ("bound", [m["kl"] for m in points]), ("speedup", share))):
-                axes[row][column].plot([m[x] for m in points], y, style, color=colour, label=label)
-        for row, (x, y) in enumerate((("FLOP bound", "facts found, of dense's"), ("FLOP bound", "KL, nats per token"),
-                                      ("prefill time, dense over this", "facts found, of dense's"))):
+            for m in points:
+                m["share"] = m["found"] / m["asked"]
+            for row, (x, y, _, _) in enumerate(plots):
+                axes[row][column].plot([m[x] for m in points], [m[y] for m in points], style, color=colour, label=label)
+        for row, (_, y, x_label, y_label) in enumerate(plots):
             axis = axes[row][column]
-            axis.set_xlabel(x)
-            axis.set_ylabel(y if column == 0 else "")
+            axis.set_xlabel(x_label)
+            axis.set_ylabel(y_label if column == 0 else "")
             axis.grid(alpha=0.3)
-            if row != 1:
+            if y == "share":
                 axis.set_ylim(-0.03, 1.03)
         axes[0][column].set_title(f"{len(good)} facts in {tokens:,} tokens")
     axes[0][0].legend(loc="lower left")
@@ -137,7 +151,7 @@ def draw(readings, cases, picture):
     figure.savefig(picture, dpi=110)
 
 
-def page(readings, cases, facts, left_out, picture, ablations):
+def page(readings, cases, facts, left_out, picture, ablations, times, ideas):
     names = [n for n in readings if n != "dense"]
     skip = [n for n in names if readings[n]["method"] == "skip"]
     out = f"""# What skipping costs
@@ -152,11 +166,14 @@ share of those tokens that are the reading's own first choice.
 ## Facts
 
 A sentence planted in a real document, asked for in plain words. Counted are those that the dense model answers; KL and
-agreement are along those answers, "KL, all" along the others too.
+agreement are along those answers, "KL, all" along the others too. Answers that are nearly ties fall either way: "lost" are
+those that only dense gives, "gained" those that dense does not.
 
 """
-    out += table(["tokens", "reading", "FLOP bound", "prefill gain", "found", "KL", "agreement", "KL, all"],
-                 fact_rows(cases, names))
+    head, rows = FACT_HEAD, list(fact_rows(cases, names))
+    if not times:
+        head, rows = without("prefill gain", head, rows)
+    out += table(head, rows)
     counts = [len(group) for task, _, group in groups(cases) if task != "fact"]
     out += f"\n## Other tasks\n\n{min(counts, default=0)} to {max(counts, default=0)} prompts of each.\n\n" + table(
         ["task", "tokens", "reading", "FLOP bound", "found", "KL", "agreement", "loss"],
@@ -169,6 +186,8 @@ agreement are along those answers, "KL, all" along the others too.
         out += "## One thing changed at a time\n\n`tests/quality/ablations.py`, prompts of 2,048 tokens.\n\n"
         out += table(["policy", "FLOP bound", "facts found", "KL", "agreement", "KL, all facts", "KL, summaries"],
                      ablation_rows(ablations)) + "\n"
+    if ideas:
+        out += open(ideas).read() + "\n"
     out += "## The policies\n\n"
     for name in skip:
         out += f"`{name}`: `{json.dumps(readings[name]['policy'])}`\n\n"
@@ -183,11 +202,13 @@ def main():
     parser.add_argument("--page", default="QUALITY.md")
     parser.add_argument("--picture", default="quality.png")
     parser.add_argument("--ablations", nargs="*", default=[], help="evaluations of the policies of ablations.py")
+    parser.add_argument("--ideas", default="", help="a text that belongs on the page")
+    parser.add_argument("--no-times", action="store_true", help="leave out what was timed: the machine had other work")
     a = parser.parse_args()
     readings, cases, facts, left_out = load(a.files)
-    draw(readings, cases, a.picture)
+    draw(readings, cases, a.picture, not a.no_times)
     with open(a.page, "w") as file:
-        file.write(page(readings, cases, facts, left_out, a.picture, a.ablations))
+        file.write(page(readings, cases, facts, left_out, a.picture, a.ablations, not a.no_times, a.ideas))
     print(f"wrote {a.page} and {a.picture}")
 
 

@@ -2,11 +2,14 @@
 # Measures the levels of a model (default: the fetched one) on held-out tasks and makes the quality page and its picture.
 #   FACTS=100   facts at each length; with 100 it takes one to two hours on two cores
 #   CASES=8     prompts of every other family
+#   TIMES=no    leave times out, where the machine has other work
 set -eu
 cd "$(dirname "$0")/../.."
 model=${1:-$(./deploy/fetch_model.sh)}
 facts=${FACTS:-100}
 cases=${CASES:-8}
+times=
+if [ "${TIMES:-yes}" = no ]; then times=--no-times; fi
 skipserve=build/release/server/skipserve
 out=.cache/quality
 mkdir -p "$out"
@@ -26,4 +29,4 @@ layers=$("$skipserve" inspect "$model" --json | ./deploy/python.sh -c 'import js
 "$skipserve" eval "$model" --tasks fact,summary --lengths 2048 --cases "$((facts / 5))" --no-baselines \
   --policy "@$out/policies.json" --json "$out/ablations.json"
 ./deploy/python.sh tests/quality/report.py "$out"/facts_*.json "$out/tasks.json" \
-  --ablations "$out/ablations.json" --page tests/quality/QUALITY.md --picture tests/quality/quality.png
+  --ablations "$out/ablations.json" --ideas tests/quality/ideas.md ${times:+"$times"} --page tests/quality/QUALITY.md --picture tests/quality/quality.png

@@ -53,6 +53,22 @@ class EvalTest : public testing::ToolsTest {
   EvalJob job_;
 };
 
+// The tiny model's own levels score by product, and there is no file with proxies beside it.
+TEST_F(EvalTest, WithoutProxiesALevelIsWhatItIsInAServer) {
+  job_.policies = {"moderate"};
+  job_.no_baselines = true;
+  const json out = Run(job_);
+  EXPECT_EQ(out["readings"][1]["policy"]["ffn_score"], "attention");
+  ASSERT_EQ(out["notes"].size(), 1);
+  EXPECT_THAT(out["notes"][0].get<std::string>(),
+              AllOf(HasSubstr("moderate"), HasSubstr("proxies")));
+  job_.json_path = "";
+  ASSERT_EQ(Eval(job_, io()), 0) << Err();
+  EXPECT_THAT(Out(), HasSubstr("no FFN proxies"));
+  job_.policies = {R"({"start": 2, "stage_ends": [3], "budgets": [0.5], "keeps": [0.5]})"};
+  EXPECT_THAT(ErrorOf(job_), HasSubstr("proxies")) << "what is asked for in full is not changed";
+}
+
 TEST_F(EvalTest, JsonHasEveryCaseAndSummary) {
   const json out = Run(job_);
   ASSERT_TRUE(out.is_object());

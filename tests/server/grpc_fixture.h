@@ -48,7 +48,7 @@ class GrpcTest : public testing::Test {
   }
   void StartServer(std::unique_ptr<FakeEngine> over) {
     engine = std::move(over);
-    GrpcOptions grpc_options;
+    GrpcOptions grpc_options = options_;
     grpc_options.served_name = "fake-model";
     grpc_options.model_path = "/models/fake.gguf";
     auto started = GrpcServer::Start(*engine, metrics, grpc_options);
@@ -89,6 +89,7 @@ class GrpcTest : public testing::Test {
            std::string::npos;
   }
 
+  GrpcOptions options_;  // of servers started from now on
   Metrics metrics;
   std::unique_ptr<FakeEngine> engine;
   std::unique_ptr<GrpcServer> server;

@@ -13,6 +13,7 @@ add_room_test(canary_http_test SRCS ${CMAKE_CURRENT_LIST_DIR}/canary_http_test.c
 add_room_test(http_test
   SRCS ${CMAKE_CURRENT_LIST_DIR}/http_clients_test.cc
        ${CMAKE_CURRENT_LIST_DIR}/http_completions_test.cc
+       ${CMAKE_CURRENT_LIST_DIR}/http_keys_test.cc
        ${CMAKE_CURRENT_LIST_DIR}/http_limits_test.cc
        ${CMAKE_CURRENT_LIST_DIR}/http_page_test.cc
        ${CMAKE_CURRENT_LIST_DIR}/http_prefixes_test.cc

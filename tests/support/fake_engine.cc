@@ -170,6 +170,7 @@ EngineLoad FakeEngine::load() const {
   for (const auto& [name, prefix] : prefixes_) load.prefix_tokens += prefix.tokens;
   load.prefixes = static_cast<int64_t>(prefixes_.size());
   load.kv_blocks_by_layer.assign(options_.layers, static_cast<int64_t>(running_.size()));
+  load.retry_after = retry_after_;
   load.draining = draining_;
   load.fallbacks = fallbacks_;
   return load;

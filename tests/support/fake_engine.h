@@ -68,6 +68,7 @@ class FakeEngine : public Engine {
   // --- for tests
   // What load() says of them from now on.
   void SetFallbacks(std::vector<LevelFallback> fallbacks);
+  void SetRetryAfter(absl::Duration after);
   // The next submissions get these, in order; OK ones pass.
   void RefuseNext(std::vector<absl::Status> statuses);
   // While paused, requests wait where they are, but cancels, deadlines and Drain still work.
@@ -134,6 +135,7 @@ class FakeEngine : public Engine {
   int64_t cancelled_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t tokens_ ABSL_GUARDED_BY(mutex_) = 0;
   std::vector<LevelFallback> fallbacks_ ABSL_GUARDED_BY(mutex_);
+  absl::Duration retry_after_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();
   bool paused_ ABSL_GUARDED_BY(mutex_) = false;
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
   bool abandon_ ABSL_GUARDED_BY(mutex_) = false;  // Drain's grace is over

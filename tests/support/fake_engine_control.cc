@@ -76,4 +76,9 @@ bool FakeEngine::WaitForIdle() const {
   return Await([&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return running_.empty(); });
 }
 
+void FakeEngine::SetRetryAfter(absl::Duration after) {
+  absl::MutexLock lock(&mutex_);
+  retry_after_ = after;
+}
+
 }  // namespace skipserve

@@ -74,6 +74,8 @@ struct PrefixRequest {
   std::string name;             // 1 to 128 bytes
   std::vector<int32_t> tokens;  // what is kept ends with the last full KV block
   SkipRequest skip;             // as the questions will ask: it decides which layers are the trunk
+  std::string tenant;           // as the questions'
+  std::string client;           // whose share of the machine it takes
   std::string cache_salt;       // as the questions'
 };
 
@@ -131,9 +133,9 @@ class Engine {
   // RESOURCE_EXHAUSTED where requests that are here need the memory.
   virtual absl::StatusOr<RequestId> ReadPrefix(PrefixRequest request,
                                                std::shared_ptr<ResponseSink> sink) = 0;
-  virtual std::vector<PrefixInfo> Prefixes() const = 0;  // kept, by name
+  virtual std::vector<PrefixInfo> Prefixes(absl::string_view tenant) const = 0;  // kept, by name
   // Lets go of it; requests that read it go on. NOT_FOUND.
-  virtual absl::Status DropPrefix(absl::string_view name) = 0;
+  virtual absl::Status DropPrefix(absl::string_view tenant, absl::string_view name) = 0;
 
   virtual EngineLoad load() const = 0;
   virtual const ModelInfo& info() const = 0;

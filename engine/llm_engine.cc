@@ -50,15 +50,42 @@ absl::StatusOr<RequestId> LlmEngine::Submit(GenerateRequest request,
   SequenceShape shape = Shape(skip, max_tokens);
   shape.priority = request.priority;
   shape.client = request.client;
-  if (parts_.prefix_cache) {
-    ASSIGN_OR_RETURN(shape.prefix_keys,
-                     PrefixKeys(request.prompt, shape.trunk_layers, request.cache_salt,
-                                parts_.scheduler.block_tokens));
-  }
+  ASSIGN_OR_RETURN(shape.prefix_keys, Keys(request, shape.trunk_layers));
+  RETURN_IF_ERROR(PreferCached(request, max_tokens, skip, shape));
   auto answer = std::make_shared<Answer>(std::move(request), std::move(skip), max_tokens,
                                          *parts_.tokenizer, std::move(sink), now);
   absl::MutexLock lock(&mutex_);
   return Queue(std::move(shape), std::move(answer));
+}
+
+absl::StatusOr<std::vector<PrefixKey>> LlmEngine::Keys(const GenerateRequest& request,
+                                                       int32_t trunk_layers) const {
+  if (!parts_.prefix_cache) return std::vector<PrefixKey>();
+  return PrefixKeys(request.prompt, trunk_layers, {request.tenant, request.cache_salt},
+                    parts_.scheduler.block_tokens);
+}
+
+absl::Status LlmEngine::PreferCached(const GenerateRequest& request, int64_t max_tokens,
+                                     ResolvedSkip& skip, SequenceShape& shape) {
+  if (request.skip.mode != SkipRequest::Mode::kAuto || skip.plan.dense() || !parts_.prefix_cache) {
+    return absl::OkStatus();
+  }
+  ResolvedSkip dense;
+  dense.plan = DensePlan(parts_.info.config, skip.plan.prompt_tokens);
+  dense.level = "off";
+  dense.reason = "read densely: that much of the prompt is cached";
+  SequenceShape dense_shape = Shape(dense, max_tokens);
+  dense_shape.priority = shape.priority;
+  dense_shape.client = shape.client;
+  ASSIGN_OR_RETURN(dense_shape.prefix_keys, Keys(request, dense_shape.trunk_layers));
+  absl::MutexLock lock(&mutex_);
+  if (scheduler_.CachedBlocks(dense_shape.prefix_keys) == 0 ||
+      scheduler_.PrefillSeconds(dense_shape) > scheduler_.PrefillSeconds(shape)) {
+    return absl::OkStatus();
+  }
+  skip = std::move(dense);
+  shape = std::move(dense_shape);
+  return absl::OkStatus();
 }
 
 absl::StatusOr<RequestId> LlmEngine::Queue(SequenceShape shape, AnswerPtr answer) {
@@ -81,8 +108,11 @@ absl::StatusOr<RequestId> LlmEngine::Queue(SequenceShape shape, AnswerPtr answer
 }
 
 bool LlmEngine::TooLate(RequestId id, absl::Time deadline, absl::Time now) const {
-  if (deadline == absl::InfiniteFuture()) return false;
-  if (scheduler_.phase(id) != SequencePhase::kWaiting) return deadline <= now;
+  if (deadline <= now) return true;
+  if (deadline == absl::InfiniteFuture() || !scheduler_.knows_times() ||
+      scheduler_.phase(id) != SequencePhase::kWaiting) {
+    return false;
+  }
   return now + absl::Seconds(scheduler_.RemainingSeconds(id) / 2) >= deadline;
 }
 
@@ -190,8 +220,8 @@ void LlmEngine::Loop() {
 }
 
 bool LlmEngine::HasWork() const {
-  return stopping_ || abandon_ || !cancelled_.empty() || !scheduler_.idle() ||
-         (draining_ && !canaries_.empty());
+  return stopping_ || (abandon_ && !answers_.empty()) || !cancelled_.empty() ||
+         !scheduler_.idle() || !reading_.empty() || (draining_ && !canaries_.empty());
 }
 
 // Requests that end before the next step: cancelled, past their deadline, or given up in a drain.
@@ -245,8 +275,9 @@ LlmEngine::Step LlmEngine::PlanStep(absl::Time now) {
     step.answers.emplace(id, answer);
     if (parts_.executor->Knows(id)) return;
     Scheduler::Cached cached = scheduler_.cached(id);
-    if (!answer->admitted()) answer->MarkAdmitted(scheduler_.admitted_at(id), cached.tokens);
-    step.admitted.push_back({id, answer, std::move(cached), reading_.count(id) > 0});
+    const bool again = answer->admitted();
+    if (!again) answer->MarkAdmitted(scheduler_.admitted_at(id), cached.tokens);
+    step.admitted.push_back({id, answer, std::move(cached), reading_.count(id) > 0, again});
   };
   for (const DecodeItem& item : step.plan.decodes) add(item.id);
   for (const TrunkItem& item : step.plan.trunks) add(item.id);
@@ -270,11 +301,12 @@ std::vector<LlmEngine::Ended> LlmEngine::BeginAdmitted(Step& step) {
     absl::Status status =
         Guarded([&] { return parts_.executor->Begin(id, std::move(sequence)); });
     if (status.ok()) {
-      if (!entry.prefix_only && !answer->generated()) BeginRecord(id, *answer);
+      if (!entry.prefix_only && !entry.again) BeginRecord(id, *answer);
       continue;
     }
     std::erase_if(step.plan.trunks, [id](const TrunkItem& item) { return item.id == id; });
     std::erase_if(step.plan.skips, [id](const SkipItem& item) { return item.id == id; });
+    step.incomplete = true;
     step.answers.erase(id);  // or a failure of the rest of the step would end it again
     ended.push_back({id, answer, std::move(status)});
     absl::MutexLock lock(&mutex_);
@@ -313,7 +345,7 @@ std::vector<LlmEngine::Ended> LlmEngine::RunStep(Step& step) {
   absl::MutexLock lock(&mutex_);
   if (logits.ok()) {
     scheduler_.Commit(step.plan);
-    scheduler_.Observe(step.plan.work, now - begin);
+    if (!step.incomplete) scheduler_.Observe(step.plan.work, now - begin);
   }
   for (const Ended& e : ended) {
     scheduler_.Remove(e.id);

@@ -51,8 +51,8 @@ class LlmEngine final : public Engine {
   void Cancel(RequestId id) override;
   absl::StatusOr<RequestId> ReadPrefix(PrefixRequest request,
                                        std::shared_ptr<ResponseSink> sink) override;
-  std::vector<PrefixInfo> Prefixes() const override;
-  absl::Status DropPrefix(absl::string_view name) override;
+  std::vector<PrefixInfo> Prefixes(absl::string_view tenant) const override;
+  absl::Status DropPrefix(absl::string_view tenant, absl::string_view name) override;
   void Drain(absl::Duration grace) override;
   EngineLoad load() const override;
   const ModelInfo& info() const override { return parts_.info; }
@@ -74,6 +74,7 @@ class LlmEngine final : public Engine {
       AnswerPtr answer;
       Scheduler::Cached cached;
       bool prefix_only = false;
+      bool again = false;  // after a preemption
     };
     std::vector<Admitted> admitted;  // in a plan for the first time
     std::unordered_map<RequestId, AnswerPtr> answers;
@@ -81,6 +82,7 @@ class LlmEngine final : public Engine {
     SequenceId canary_id = 0;
     std::vector<SequenceId> dropped;  // canaries that are to end
     bool draining = false;
+    bool incomplete = false;  // a sequence that got no memory has left the plan
   };
 
   void Loop();
@@ -98,6 +100,11 @@ class LlmEngine final : public Engine {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<RequestId> Queue(SequenceShape shape, AnswerPtr answer)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::StatusOr<std::vector<PrefixKey>> Keys(const GenerateRequest& request,
+                                              int32_t trunk_layers) const;
+  // Dense instead, where the prefix cache makes that the shorter way to the first token.
+  absl::Status PreferCached(const GenerateRequest& request, int64_t max_tokens, ResolvedSkip& skip,
+                            SequenceShape& shape);
   absl::StatusOr<ResolvedSkip> Resolve(const GenerateRequest& request, absl::Time now) const;
 
   // Prefixes, in llm_engine_prefix.cc.
@@ -127,8 +134,9 @@ class LlmEngine final : public Engine {
   Scheduler scheduler_ ABSL_GUARDED_BY(mutex_);
   std::unordered_map<RequestId, AnswerPtr> answers_ ABSL_GUARDED_BY(mutex_);
   std::unordered_map<SequenceId, std::shared_ptr<Canary>> canaries_ ABSL_GUARDED_BY(mutex_);
-  std::map<std::string, Prefix, std::less<>> prefixes_ ABSL_GUARDED_BY(mutex_);  // by name
-  std::unordered_map<RequestId, std::string> reading_ ABSL_GUARDED_BY(mutex_);  // names
+  using PrefixName = std::pair<std::string, std::string>;  // of the tenant, and of the prefix
+  std::map<PrefixName, Prefix> prefixes_ ABSL_GUARDED_BY(mutex_);
+  std::unordered_map<RequestId, PrefixName> reading_ ABSL_GUARDED_BY(mutex_);
   std::vector<RequestId> cancelled_ ABSL_GUARDED_BY(mutex_);
   int64_t open_ ABSL_GUARDED_BY(mutex_) = 0;  // submitted, and OnFinish not yet called
   int64_t preemptions_ ABSL_GUARDED_BY(mutex_) = 0;

@@ -34,25 +34,28 @@ absl::StatusOr<RequestId> LlmEngine::ReadPrefix(PrefixRequest request,
   reading.prompt = std::move(request.tokens);
   reading.skip = std::move(request.skip);
   reading.cache_salt = std::move(request.cache_salt);
+  reading.tenant = request.tenant;
+  // In mode auto, questions take the shorter way, which is dense once all layers are cached.
+  if (reading.skip.mode == SkipRequest::Mode::kAuto) reading.skip.mode = SkipRequest::Mode::kOff;
   reading.stop.max_tokens = 1;
   RETURN_IF_ERROR(CheckRequest(reading, parts_.info).status());
   if (static_cast<int64_t>(reading.prompt.size()) < block) {
     return absl::InvalidArgumentError(absl::StrCat("a prefix of ", reading.prompt.size(),
                                                    " tokens; the cache keeps blocks of ", block));
   }
-  // Resolved for its own length: questions are longer, which changes no policy's trunk.
+  // Resolved for its own length. Where that is too short to skip, what is read is dense.
   ASSIGN_OR_RETURN(ResolvedSkip skip, Resolve(reading, now));
   reading.prompt.resize(reading.prompt.size() / block * block);
   skip.plan.prompt_tokens = static_cast<int64_t>(reading.prompt.size());
   SequenceShape shape = Shape(skip, 1);
   shape.prefix_only = true;
+  shape.client = request.client;
   shape.skip_layers.clear();
   for (int32_t l = 0; l < parts_.info.config.layers; ++l) {
     shape.kv_prompt_tokens[l] = l < shape.trunk_layers ? shape.prompt_tokens : 0;
   }
   Prefix prefix;
-  ASSIGN_OR_RETURN(prefix.keys, PrefixKeys(reading.prompt, shape.trunk_layers, reading.cache_salt,
-                                           parts_.scheduler.block_tokens));
+  ASSIGN_OR_RETURN(prefix.keys, Keys(reading, shape.trunk_layers));
   shape.prefix_keys = prefix.keys;
   prefix.info.name = request.name;
   prefix.info.tokens = shape.prompt_tokens;
@@ -61,14 +64,15 @@ absl::StatusOr<RequestId> LlmEngine::ReadPrefix(PrefixRequest request,
   auto answer = std::make_shared<Answer>(std::move(reading), std::move(skip), 1, *parts_.tokenizer,
                                          std::move(sink), now);
   absl::MutexLock lock(&mutex_);
-  if (prefixes_.count(request.name)) {
+  const PrefixName name(request.tenant, request.name);
+  if (prefixes_.count(name)) {
     return absl::AlreadyExistsError(absl::StrCat("there is a prefix named \"", request.name,
                                                  "\"; drop it first, or choose another name"));
   }
   prefix.info.kv_blocks = scheduler_.BlocksNeeded(shape);
   ASSIGN_OR_RETURN(const RequestId id, Queue(std::move(shape), std::move(answer)));
-  reading_.emplace(id, request.name);
-  prefixes_.emplace(request.name, std::move(prefix));
+  reading_.emplace(id, name);
+  prefixes_.emplace(name, std::move(prefix));
   return id;
 }
 
@@ -98,27 +102,28 @@ void LlmEngine::TakeRead(absl::Time now, std::vector<Ended>& ended) {
       ++it;
       continue;
     }
+    // Before it is pinned, or its blocks would count twice; nothing evicts them in between.
+    scheduler_.Remove(id);
     absl::Status status = KeepPrefix(prefixes_.at(name), now);
     if (!status.ok()) prefixes_.erase(name);
     ended.push_back({id, answer->second, std::move(status)});
-    scheduler_.Remove(id);
     answers_.erase(answer);
     it = reading_.erase(it);
   }
 }
 
-std::vector<PrefixInfo> LlmEngine::Prefixes() const {
+std::vector<PrefixInfo> LlmEngine::Prefixes(absl::string_view tenant) const {
   absl::MutexLock lock(&mutex_);
   std::vector<PrefixInfo> infos;
   for (const auto& [name, prefix] : prefixes_) {
-    if (prefix.read) infos.push_back(prefix.info);
+    if (prefix.read && name.first == tenant) infos.push_back(prefix.info);
   }
   return infos;
 }
 
-absl::Status LlmEngine::DropPrefix(absl::string_view name) {
+absl::Status LlmEngine::DropPrefix(absl::string_view tenant, absl::string_view name) {
   absl::MutexLock lock(&mutex_);
-  const auto found = prefixes_.find(name);
+  const auto found = prefixes_.find(PrefixName(tenant, name));
   if (found == prefixes_.end() || !found->second.read) {
     return absl::NotFoundError(absl::StrCat("there is no prefix named \"", name, "\""));
   }

@@ -18,7 +18,7 @@ constexpr int64_t kFullContexts = 4;      // the default KV pool holds so many
 constexpr double kKvShareOfMemory = 0.4;  // but takes at most this much
 
 constexpr int32_t kMaxPrefilling = 8;  // each holds its prompt's hidden states
-constexpr double kShareOfGap = 0.9;  // of the time between two tokens that a step is planned for
+constexpr double kShareOfGap = 0.92;  // of the time between two tokens that a step is planned for
 
 // Seconds per unit of work before any step has run: a middling server's core or two. The cost model
 // learns the machine's own within some dozen steps.
@@ -173,6 +173,10 @@ absl::StatusOr<std::unique_ptr<Engine>> OpenEngine(const EngineOptions& options,
   parts.scheduler.max_queue = options.max_queue;
   if (options.max_queue_tokens > 0) parts.scheduler.max_queue_tokens = options.max_queue_tokens;
   if (options.promised_tokens > 0) parts.scheduler.promised_new_tokens = options.promised_tokens;
+  // One full context finds room whatever is pinned.
+  const int64_t per_context =
+      config.layers * ((max_context + kBlockTokens - 1) / kBlockTokens);
+  parts.scheduler.max_pinned_blocks = std::max<int64_t>(0, kv_blocks - per_context);
   parts.scheduler.max_prefilling = std::min(kMaxPrefilling, options.max_running);
   parts.scheduler.chunk_tokens = options.chunk_tokens;
   parts.scheduler.busy_step_seconds = kShareOfGap * absl::ToDoubleSeconds(options.max_token_gap);

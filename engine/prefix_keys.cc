@@ -10,11 +10,15 @@
 namespace skipserve {
 
 absl::StatusOr<std::vector<PrefixKey>> PrefixKeys(absl::Span<const int32_t> prompt,
-                                                  int32_t trunk_layers, absl::string_view salt,
+                                                  int32_t trunk_layers,
+                                                  absl::Span<const std::string> salts,
                                                   int32_t block_tokens) {
   std::vector<PrefixKey> keys;
-  // The length before the salt: no salt can play another's tokens.
-  std::string before = absl::StrCat(trunk_layers, " ", salt.size(), " ", salt);
+  // The length before each salt: none can play another, nor tokens.
+  Sha256 first;
+  first.Update(absl::StrCat(trunk_layers));
+  for (const std::string& salt : salts) first.Update(absl::StrCat(" ", salt.size(), " ", salt));
+  ASSIGN_OR_RETURN(std::string before, first.Digest());
   const size_t block = static_cast<size_t>(block_tokens);
   for (size_t begin = 0; begin + block <= prompt.size(); begin += block) {
     Sha256 hash;

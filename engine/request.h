@@ -58,6 +58,8 @@ struct GenerateRequest {
   // Requests share what is cached of their prompts only where this is equal: nobody can tell by the
   // time it takes what others have asked. At most kMaxCacheSalt bytes.
   std::string cache_salt;
+  // Where it is set, likewise: whose key a request has. Kept prefixes are their tenant's.
+  std::string tenant;
   // Higher ones are admitted first and preempted last; from -kMaxPriority to kMaxPriority.
   int32_t priority = 0;
   // Whose it is: clients that wait share the machine evenly. At most kMaxClient bytes.

@@ -51,6 +51,17 @@ std::vector<Sequence*>::iterator Scheduler::Next(absl::Time now) {
 
 void Scheduler::Charge(const std::string& client, double seconds) {
   clients_.at(client).served += seconds;
+  int64_t here = 0;
+  for (const auto& [name, other] : clients_) here += other.sequences > 0;
+  virtual_ += seconds / static_cast<double>(std::max<int64_t>(1, here));
+}
+
+void Scheduler::ForgetClients() {
+  std::erase_if(clients_, [&](const auto& entry) {
+    return entry.second.sequences == 0 && entry.second.served <= virtual_;
+  });
+  // Nobody is here to be compared with: debts are void.
+  if (waiting_.empty() && running_.empty()) clients_.clear();
 }
 
 // Blocks that admission promises, those that it shares included.
@@ -91,16 +102,18 @@ void Scheduler::Admit(absl::Time now, StepPlan& plan) {
     }
     if (owed() > Spare()) DropIdle(plan);
     if (admitted_last_ > absl::InfinitePast() && waiting_.size() > 1) {
-      admission_interval_ = (3 * admission_interval_ + (now - admitted_last_)) / 4;
+      // Only of the time in which somebody waited.
+      const absl::Time since = std::max(admitted_last_, waiting_.front()->seen_at);
+      admission_interval_ = (3 * admission_interval_ + (now - since)) / 4;
     }
     admitted_last_ = now;
     waiting_.erase(next);
+    --clients_.at(head.shape.client).waiting;
     waiting_tokens_ -= head.shape.prompt_tokens;
-    served_last_ = clients_.at(head.shape.client).served;
-    Charge(head.shape.client, Remaining(head));
     running_.push_back(&head);
     ++prefilling_;
     Start(head, prefix, now);
+    Charge(head.shape.client, Remaining(head));
   }
 }
 
@@ -173,6 +186,7 @@ void Scheduler::Preempt(Sequence& sequence, StepPlan& plan) {
   });
   waiting_.insert(place, &sequence);
   waiting_tokens_ += sequence.shape.prompt_tokens;
+  ++clients_.at(sequence.shape.client).waiting;
   plan.preempted.push_back(sequence.id);
 }
 

@@ -6,7 +6,7 @@ namespace skipserve {
 namespace {
 
 constexpr double kRate = 0.1;      // of the error that one step corrects
-constexpr double kOutlier = 3;     // a step that took longer than so many times counts as that
+constexpr double kOutlier = 3;     // a step that was so many times off, either way, counts as that
 constexpr double kMaxFactor = 50;  // how far a machine may be from the prior, either way
 
 }  // namespace
@@ -31,9 +31,11 @@ void CostModel::Observe(const Work& work, double seconds) {
     expected[k] = prior_.amounts[k] * work.amounts[k];
     squares += expected[k] * expected[k];
   }
-  if (!(squares > 0)) return;
+  if (!(squares > 0) || !(seconds > 0)) return;
   const double predicted = Seconds(work);
-  const double error = std::min(seconds, kOutlier * predicted) - predicted;
+  // A clock that was set, or a step that was held up: neither says much about the machine.
+  const double error = std::clamp(seconds, predicted / kOutlier, predicted * kOutlier) - predicted;
+  ++observed_;
   for (size_t k = 0; k < kWorkKinds; ++k) {
     factors_[k] = std::clamp(factors_[k] + kRate * error * expected[k] / squares, 1 / kMaxFactor,
                              kMaxFactor);

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstddef>
+#include <cstdint>
 
 namespace skipserve {
 
@@ -38,9 +39,11 @@ class CostModel {
   // A step of this work took so long. Moves the rates of its kinds towards that, each by its share
   // (normalised least mean squares); one step that was held up by something else moves them little.
   void Observe(const Work& work, double seconds);
+  int64_t observed() const { return observed_; }  // steps
 
  private:
   Work prior_;
+  int64_t observed_ = 0;
   std::array<double, kWorkKinds> factors_;  // on the prior, what was learnt
 };
 

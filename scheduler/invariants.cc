@@ -173,12 +173,16 @@ absl::Status Scheduler::CheckQueues() const {
   std::unordered_map<SequenceId, int> places;
   int64_t owed = 0, waiting_tokens = 0;
   int32_t prefilling = 0;
-  std::map<std::string, int64_t> clients;
+  std::map<std::string, Client> clients;
   for (const auto& [id, sequence] : sequences_) {
-    if (!sequence.idle) ++clients[sequence.shape.client];
+    if (sequence.idle) continue;
+    ++clients[sequence.shape.client].sequences;
+    clients[sequence.shape.client].waiting += sequence.phase == Phase::kWaiting;
   }
   for (const auto& [name, client] : clients_) {
-    if (client.sequences != clients[name]) return Broken("a client's sequences are miscounted");
+    if (client.sequences != clients[name].sequences || client.waiting != clients[name].waiting) {
+      return Broken("a client's sequences are miscounted");
+    }
   }
   if (clients.size() != clients_.size()) return Broken(clients.size(), " clients are here");
   for (const Sequence* sequence : waiting_) {

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "scheduler/prefill_work.h"
 #include "scheduler/shape.h"
 
 namespace skipserve {
@@ -31,6 +32,7 @@ absl::Status Scheduler::CheckOptions(const Options& options) {
       {"idle_step_seconds", options.idle_step_seconds >= 0},
       {"state_blocks", options.state_blocks >= 0},
       {"max_queue_tokens", options.max_queue_tokens >= 1},
+      {"max_pinned_blocks", options.max_pinned_blocks >= 0},
       {"promised_new_tokens", options.promised_new_tokens >= 1},
   };
   for (const auto& check : checks) {
@@ -110,7 +112,8 @@ absl::Status Scheduler::Add(SequenceId id, SequenceShape shape) {
   }
   waiting_tokens_ += shape.prompt_tokens;
   Client& client = clients_[shape.client];
-  if (client.sequences++ == 0) client.served = std::max(client.served, served_last_);
+  if (client.waiting++ == 0) client.served = std::max(client.served, virtual_);
+  ++client.sequences;
   waiting_.push_back(&Record(id, std::move(shape)));
   return absl::OkStatus();
 }
@@ -138,15 +141,14 @@ bool Scheduler::Remove(SequenceId id) {
   } else if (sequence.phase == Phase::kWaiting) {
     std::erase(waiting_, &sequence);
     waiting_tokens_ -= sequence.shape.prompt_tokens;
+    --clients_.at(sequence.shape.client).waiting;
   } else {
     std::erase(running_, &sequence);
     if (sequence.phase == Phase::kTrunk || sequence.phase == Phase::kSkipping) --prefilling_;
   }
-  if (!sequence.idle) {
-    const auto client = clients_.find(sequence.shape.client);
-    if (--client->second.sequences == 0) clients_.erase(client);
-  }
+  if (!sequence.idle) --clients_.at(sequence.shape.client).sequences;
   sequences_.erase(found);
+  ForgetClients();
   return true;
 }
 
@@ -237,11 +239,16 @@ Scheduler::Cached Scheduler::cached(SequenceId id) const {
 double Scheduler::RemainingSeconds(SequenceId id) const {
   const Sequence& sequence = sequences_.at(id);
   if (sequence.phase != Phase::kWaiting) return Remaining(sequence);
-  Sequence admitted;
-  admitted.shape = sequence.shape;
-  admitted.trunk_tokens =
-      static_cast<int64_t>(Match(sequence.shape).size()) * options_.block_tokens;
-  return Remaining(admitted);
+  return PrefillSeconds(sequence.shape);
+}
+
+double Scheduler::PrefillSeconds(const SequenceShape& shape) const {
+  const auto cached = static_cast<int64_t>(Match(shape).size()) * options_.block_tokens;
+  Work work = TrunkWork(shape, cached, shape.prompt_tokens, shape.trunk_layers);
+  if (!shape.prefix_only) {
+    work += SkipWork(shape, {shape.trunk_layers, 0}, {options_.layers, 0});
+  }
+  return cost_.Seconds(work);
 }
 
 Scheduler::Load Scheduler::load() const {

@@ -60,6 +60,7 @@ class Scheduler {
     int32_t max_prefilling = 2;     // admitted and still in prefill (each holds hidden states)
     int32_t max_queue = 256;        // waiting sequences
     int64_t max_queue_tokens = int64_t{1} << 40;  // their prompts' tokens, unless there is only one
+    int64_t max_pinned_blocks = int64_t{1} << 40;    // of pinned prefixes
     int64_t promised_new_tokens = int64_t{1} << 40;  // at admission; fewer than it may need: overcommit
     int32_t max_idle = 2;           // sequences of idle priority, the one that runs included
     int64_t min_chunk_tokens = 32;  // trunk chunks end at multiples of it, or with the prompt
@@ -145,6 +146,11 @@ class Scheduler {
   // A step of this work took so long.
   void Observe(const Work& work, absl::Duration duration);
 
+  // Whether enough steps have been observed for its times to mean something.
+  bool knows_times() const { return cost_.observed() >= 16; }
+  // Of such a prompt's prefill, with what the prefix cache has of it, by the cost model.
+  double PrefillSeconds(const SequenceShape& shape) const;
+
   // Of the prompt's keys, how many blocks in a row the prefix cache has from the first on.
   int64_t CachedBlocks(const std::vector<PrefixKey>& keys) const;
   // Keeps what the cache has of these keys until Unpin with the same keys and the number of blocks
@@ -189,6 +195,7 @@ class Scheduler {
   void StartIdle(absl::Time now);
   int64_t Promised(const Sequence& sequence) const;
   void Charge(const std::string& client, double seconds);
+  void ForgetClients();
   void DropIdle(StepPlan& plan);
 
   void PlanDecodes(const std::vector<Sequence*>& sequences, StepPlan& plan);
@@ -233,14 +240,17 @@ class Scheduler {
   CostModel cost_;
   int64_t owed_ = 0;       // what ordinary sequences may still take
   int64_t idle_owed_ = 0;  // the idle sequence that runs
-  // Seconds of the machine that each client has had, on a scale on which who comes anew begins where
-  // the one admitted last stands; only of clients that have sequences.
+  // Seconds of the machine that each client has had. Who has nothing that waits keeps no credit: it
+  // comes anew with at least the average of what was charged while it was away, `virtual_`, which
+  // only grows, so nobody stands behind newcomers for long. A client without sequences is forgotten
+  // once it has no debt.
   struct Client {
     double served = 0;
     int64_t sequences = 0;
+    int64_t waiting = 0;
   };
   std::map<std::string, Client> clients_;
-  double served_last_ = 0;
+  double virtual_ = 0;
   int64_t arrivals_ = 0, admissions_ = 0;
   absl::Time admitted_last_ = absl::InfinitePast();
   absl::Duration admission_interval_ = absl::ZeroDuration();  // lately, while others waited

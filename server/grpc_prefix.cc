@@ -26,6 +26,7 @@ std::shared_ptr<PrefixCall> PrefixCall::Create(Engine& engine, boost::asio::thre
 
 void PrefixCall::Read(Metrics& metrics, CompletionContext about, PrefixRequest request) {
   name_ = request.name;
+  tenant_ = request.tenant;
   const absl::StatusOr<RequestId> id =
       StartPrefix(engine_, metrics, std::move(request), std::move(about), self_);
   if (!id.ok()) return Refuse(id.status());
@@ -48,7 +49,7 @@ void PrefixCall::OnFinish(int /*choice*/, FinishEvent event) {
 }
 
 absl::Status PrefixCall::Answer() {
-  ASSIGN_OR_RETURN(const PrefixInfo info, FindPrefix(engine_, name_));
+  ASSIGN_OR_RETURN(const PrefixInfo info, FindPrefix(engine_, tenant_, name_));
   v1::ReadPrefixResponse response;
   PrefixToProto(info, response.mutable_prefix());
   *response_ = ToBytes(response);

@@ -44,7 +44,7 @@ class PrefixCall final : public grpc::ServerUnaryReactor, public CompletionListe
   boost::asio::thread_pool& workers_;
   grpc::ByteBuffer* const response_;
   const std::function<void()> on_done_;
-  std::string name_;                  // set before the engine knows of the call
+  std::string tenant_, name_;         // set before the engine knows of the call
   std::shared_ptr<PrefixCall> self_;  // until OnDone
 
   absl::Mutex mutex_;

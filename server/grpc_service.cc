@@ -127,7 +127,7 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* GrpcService::Generate(
       ASSIGN_OR_RETURN(const std::string client, ClientOf(*context, options_));
       ASSIGN_OR_RETURN(CompletionRequest read, ReadCall(*request, engine_, options_, deadline));
       // A key says whose it is; without keys the caller's word is good enough.
-      if (!client.empty()) read.generate.client = client;
+      if (!client.empty()) read.generate.client = read.generate.tenant = client;
       return read;
     });
     if (!call.ok()) {
@@ -227,8 +227,10 @@ grpc::ServerUnaryReactor* GrpcService::ReadPrefix(grpc::CallbackServerContext* c
   std::shared_ptr<PrefixCall> call = PrefixCall::Create(engine_, workers_, response, Open());
   boost::asio::post(workers_, [this, context, request, begun, call, about = std::move(about)] {
     auto prefix = Guarded<PrefixRequest>([&]() -> absl::StatusOr<PrefixRequest> {
-      RETURN_IF_ERROR(ClientOf(*context, options_).status());
-      return ReadPrefixCall(*request, engine_, options_);
+      ASSIGN_OR_RETURN(const std::string client, ClientOf(*context, options_));
+      ASSIGN_OR_RETURN(PrefixRequest read, ReadPrefixCall(*request, engine_, options_));
+      read.client = read.tenant = client;
+      return read;
     });
     if (prefix.ok()) return call->Read(metrics_, about, *std::move(prefix));
     CountRefused(metrics_, about, prefix.status(), absl::Now() - begun);
@@ -240,12 +242,15 @@ grpc::ServerUnaryReactor* GrpcService::ReadPrefix(grpc::CallbackServerContext* c
 grpc::ServerUnaryReactor* GrpcService::ListPrefixes(grpc::CallbackServerContext* context,
                                                     const v1::ListPrefixesRequest* /*request*/,
                                                     v1::ListPrefixesResponse* response) {
-  if (const auto client = ClientOf(*context, options_); !client.ok()) {
+  const auto client = ClientOf(*context, options_);
+  if (!client.ok()) {
     grpc::ServerUnaryReactor* refused = context->DefaultReactor();
     refused->Finish(ToGrpcStatus(client.status()));
     return refused;
   }
-  for (const PrefixInfo& info : engine_.Prefixes()) PrefixToProto(info, response->add_prefixes());
+  for (const PrefixInfo& info : engine_.Prefixes(*client)) {
+    PrefixToProto(info, response->add_prefixes());
+  }
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   reactor->Finish(grpc::Status::OK);
   return reactor;
@@ -254,9 +259,10 @@ grpc::ServerUnaryReactor* GrpcService::ListPrefixes(grpc::CallbackServerContext*
 grpc::ServerUnaryReactor* GrpcService::DropPrefix(grpc::CallbackServerContext* context,
                                                   const grpc::ByteBuffer* request,
                                                   grpc::ByteBuffer* response) {
-  return AnswerOnWorker(context, response, [this, request]() -> Answer {
+  return AnswerOnWorker(context, response, [this, context, request]() -> Answer {
+    ASSIGN_OR_RETURN(const std::string client, ClientOf(*context, options_));
     ASSIGN_OR_RETURN(const auto proto, FromBytes<v1::DropPrefixRequest>(*request));
-    RETURN_IF_ERROR(engine_.DropPrefix(proto.name()));
+    RETURN_IF_ERROR(engine_.DropPrefix(client, proto.name()));
     return ToBytes(v1::DropPrefixResponse());
   });
 }

@@ -67,7 +67,7 @@ std::optional<ApiError> Read(const HttpContext& context, const HttpRequest& http
   }
   if (!context.IsModelName(request.model)) return context.NoSuchModel(request.model);
   // A key says whose it is; without keys the caller's word is good enough.
-  if (!http.client.empty()) request.generate.client = http.client;
+  if (!http.client.empty()) request.generate.client = request.generate.tenant = http.client;
   if (!request.has_seed) request.generate.sampling.seed = NewSeed();
   return Tokenize(context.engine, call);
 }

@@ -83,13 +83,15 @@ asio::awaitable<void> HandleReadPrefix(HttpContext& context, HttpExchange& excha
     co_await exchange.Reply(ErrorReply(*call.error));
     co_return;
   }
-  const std::string name = call.request.name;
+  const std::string name = call.request.name, tenant = exchange.request().client;
+  call.request.tenant = call.request.client = tenant;
   const auto events = std::make_shared<HttpEvents>(exchange.executor());
   const auto detach = absl::MakeCleanup([&events] { events->Detach(); });
   const absl::StatusOr<RequestId> id =
       StartPrefix(context.engine, context.metrics, std::move(call.request), about, events);
   if (!id.ok()) {
-    co_await exchange.Reply(ErrorReply(ApiErrorFromStatus(id.status()), context.engine.load().retry_after));
+    co_await exchange.Reply(
+        ErrorReply(ApiErrorFromStatus(id.status()), context.engine.load().retry_after));
     co_return;
   }
   const auto cancel = absl::MakeCleanup([&context, &id] { context.engine.Cancel(*id); });
@@ -101,21 +103,21 @@ asio::awaitable<void> HandleReadPrefix(HttpContext& context, HttpExchange& excha
   if (exchange.gone()) co_return;
   co_await exchange.StopWatch();
   const absl::Status status = std::get<FinishEvent>(ended.front().what).status;
-  HttpReply reply = status.ok() ? PrefixReply(201, FindPrefix(context.engine, name))
+  HttpReply reply = status.ok() ? PrefixReply(201, FindPrefix(context.engine, tenant, name))
                                 : ErrorReply(ApiErrorFromStatus(status));
   co_await exchange.Reply(std::move(reply));
 }
 
-HttpReply HandlePrefixes(HttpContext& context, const HttpRequest&) {
-  return JsonReply(200, PrefixListJson(context.engine.Prefixes()));
+HttpReply HandlePrefixes(HttpContext& context, const HttpRequest& request) {
+  return JsonReply(200, PrefixListJson(context.engine.Prefixes(request.client)));
 }
 
 HttpReply HandlePrefix(HttpContext& context, const HttpRequest& request) {
-  return PrefixReply(200, FindPrefix(context.engine, request.argument));
+  return PrefixReply(200, FindPrefix(context.engine, request.client, request.argument));
 }
 
 HttpReply HandleDropPrefix(HttpContext& context, const HttpRequest& request) {
-  const absl::Status status = context.engine.DropPrefix(request.argument);
+  const absl::Status status = context.engine.DropPrefix(request.client, request.argument);
   if (!status.ok()) return ErrorReply(ApiErrorFromStatus(status));
   return JsonReply(200, {{"object", "prefix"}, {"name", request.argument}, {"deleted", true}});
 }

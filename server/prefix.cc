@@ -66,8 +66,9 @@ absl::StatusOr<RequestId> StartPrefix(Engine& engine, Metrics& metrics, PrefixRe
   return id;
 }
 
-absl::StatusOr<PrefixInfo> FindPrefix(const Engine& engine, absl::string_view name) {
-  for (PrefixInfo& info : engine.Prefixes()) {
+absl::StatusOr<PrefixInfo> FindPrefix(const Engine& engine, absl::string_view tenant,
+                                      absl::string_view name) {
+  for (PrefixInfo& info : engine.Prefixes(tenant)) {
     if (info.name == name) return std::move(info);
   }
   return absl::NotFoundError(absl::StrCat("there is no prefix named \"", name, "\""));

@@ -18,6 +18,7 @@ absl::StatusOr<RequestId> StartPrefix(Engine& engine, Metrics& metrics, PrefixRe
                                       std::shared_ptr<CompletionListener> listener);
 
 // What is kept under this name. NOT_FOUND.
-absl::StatusOr<PrefixInfo> FindPrefix(const Engine& engine, absl::string_view name);
+absl::StatusOr<PrefixInfo> FindPrefix(const Engine& engine, absl::string_view tenant,
+                                      absl::string_view name);
 
 }  // namespace skipserve

@@ -1,9 +1,12 @@
 #!/usr/bin/env python3
-"""A document and many questions: time to the first token without and with the prefix cache, read densely and at each level.
+"""A document and many questions: time to the first token without and with the prefix cache, read densely and at each level; then
+with the document read ahead, as /v1/prefixes reads it and mode auto then asks.
 
   cached_document.py [--questions 20] [--levels off,gentle,balanced,fast]
 """
 import argparse
+import http.client
+import json
 import statistics
 
 from servers import DOCUMENT, Skipserve, stream
@@ -12,6 +15,14 @@ TEXT = open(DOCUMENT, errors="replace").read()
 TOPICS = ("warranty", "source code", "patents", "termination", "conveying", "installation", "liability", "modification",
           "translation", "propagation", "compilers", "interfaces", "copyright", "charges", "notices", "aggregates", "keys",
           "downstream recipients", "revised versions", "interactive programs")
+
+
+def read_ahead(server):
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=600)
+    body = {"name": "document", "messages": [{"role": "user", "content": TEXT}]}
+    connection.request("POST", "/v1/prefixes", json.dumps(body), {"Content-Type": "application/json"})
+    response = connection.getresponse()
+    print("read ahead:", response.status, response.read().decode()[:200])
 
 
 def ask(server, level, i):
@@ -32,11 +43,11 @@ def main():
     levels = a.levels.split(",")
     without, with_cache = {}, {}
     with Skipserve(a.skipserve, a.model, "--no-prefix-cache") as server:
-        for level in ["off"] + [x for x in levels if x != "off"]:
+        for level in ["off", "auto"] + [x for x in levels if x != "off"]:
             without[level] = statistics.median(ask(server, level, i)[0] for i in range(a.uncached))
     with Skipserve(a.skipserve, a.model) as server:
-        for level in levels:
-            ask(server, level, 0)
+        for level in levels + ["auto"]:
+            ask(server, level, 0) if level != "auto" else read_ahead(server)
             runs = [ask(server, level, i) for i in range(1, a.questions + 1)]
             cached = min(u["prompt_tokens_details"]["cached_tokens"] for _, u in runs)
             with_cache[level] = statistics.median(t for t, _ in runs)

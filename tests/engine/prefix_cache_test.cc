@@ -160,7 +160,7 @@ TEST_F(PrefixCacheTest, APrefixIsReadBeforeItsQuestions) {
       SCOPED_TRACE(options.backend + " " + options.dtype + (skips ? " skips" : ""));
       Engine* const engine = Open(options);
       ASSERT_TRUE(Read(*engine, Document(200, skips)).ok());
-      const std::vector<PrefixInfo> prefixes = engine->Prefixes();
+      const std::vector<PrefixInfo> prefixes = engine->Prefixes("");
       ASSERT_EQ(prefixes.size(), 1u);
       EXPECT_EQ(prefixes[0].name, "doc");
       EXPECT_EQ(prefixes[0].tokens, 192);
@@ -172,8 +172,8 @@ TEST_F(PrefixCacheTest, APrefixIsReadBeforeItsQuestions) {
       const auto asked = Ask(*engine, Question(200, 3, skips));
       EXPECT_EQ(asked->finish_.report.cached_tokens, 192);
       ExpectSameAnswer(*asked, *Ask(*Open(none), Question(200, 3, skips)));
-      EXPECT_TRUE(engine->DropPrefix("doc").ok());
-      EXPECT_TRUE(engine->Prefixes().empty());
+      EXPECT_TRUE(engine->DropPrefix("", "doc").ok());
+      EXPECT_TRUE(engine->Prefixes("").empty());
       EXPECT_EQ(engine->load().kv_blocks_used, 0);
     }
   }
@@ -188,7 +188,68 @@ TEST_F(PrefixCacheTest, APinnedPrefixOutlivesOthers) {
   for (int seed = 1; seed <= 60; ++seed) Ask(*engine, SomeRequest(150 + seed % 40, seed));
   EXPECT_GT(engine->load().prefix_evictions, 0);
   EXPECT_EQ(CachedTokens(*engine, Question(96, 3, false)), 96);
-  EXPECT_TRUE(engine->DropPrefix("doc").ok());
+  EXPECT_TRUE(engine->DropPrefix("", "doc").ok());
+}
+
+TEST_F(PrefixCacheTest, TenantsSeeNothingOfEachOther) {
+  Engine* const engine = Open();
+  PrefixRequest mine = Document(200, false);
+  mine.tenant = "mine";
+  ASSERT_TRUE(Read(*engine, mine).ok());
+  EXPECT_TRUE(engine->Prefixes("").empty());
+  EXPECT_TRUE(engine->Prefixes("yours").empty());
+  EXPECT_EQ(engine->Prefixes("mine").size(), 1u);
+  EXPECT_EQ(engine->DropPrefix("yours", "doc").code(), absl::StatusCode::kNotFound);
+  GenerateRequest question = Question(200, 3, false);
+  question.tenant = "yours";
+  EXPECT_EQ(CachedTokens(*engine, question), 0);
+  question.tenant = "mine";
+  EXPECT_EQ(CachedTokens(*engine, question), 192);
+  PrefixRequest yours = Document(200, false);
+  yours.tenant = "yours";
+  EXPECT_TRUE(Read(*engine, yours).ok());  // a name of its own
+  EXPECT_TRUE(engine->DropPrefix("mine", "doc").ok());
+  EXPECT_TRUE(engine->DropPrefix("yours", "doc").ok());
+}
+
+// More than half of the pool: its own blocks count once. Beyond what leaves room for a full context
+// it is refused.
+TEST_F(PrefixCacheTest, APrefixMayTakeAllButOneContext) {
+  EngineOptions options = TinyOptions();
+  options.kv_memory_mb = 1;
+  options.max_context = 300;
+  while (!OpenEngine(options).ok()) ++options.kv_memory_mb;
+  Engine* const engine = Open(options);
+  const int64_t total = engine->load().kv_blocks_total, context = 6 * 10;  // layers x blocks
+  ASSERT_GT(total, context);
+  int kept = 0;
+  absl::Status status;
+  for (; status.ok(); ++kept) {
+    PrefixRequest prefix = Document(64, false, std::to_string(kept));
+    prefix.tokens[0] += kept;
+    status = Read(*engine, prefix);
+  }
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(kept - 1, (total - context) / (6 * 2));
+  EXPECT_TRUE(Ask(*engine, SomeRequest(280, 1))->finish_.status.ok());
+  for (int i = 0; i < kept - 1; ++i) EXPECT_TRUE(engine->DropPrefix("", std::to_string(i)).ok());
+}
+
+TEST_F(PrefixCacheTest, ACancelledReadingLeavesItsNameFree) {
+  Engine* const engine = Open();
+  for (int i = 0; i < 5; ++i) {
+    auto sink = std::make_shared<CollectingSink>();
+    const auto id = engine->ReadPrefix(Document(1500, false), sink);
+    if (!id.ok()) {
+      absl::SleepFor(absl::Milliseconds(20));  // the name goes with the step after
+      continue;
+    }
+    engine->Cancel(*id);
+    sink->Wait();
+  }
+  absl::SleepFor(absl::Milliseconds(100));
+  EXPECT_TRUE(Read(*engine, Document(100, false)).ok());
+  EXPECT_TRUE(engine->DropPrefix("", "doc").ok());
 }
 
 TEST_F(PrefixCacheTest, PrefixesThatCannotBeAreRefused) {
@@ -203,10 +264,10 @@ TEST_F(PrefixCacheTest, PrefixesThatCannotBeAreRefused) {
   EXPECT_EQ(Read(*engine, salted).code(), Code::kInvalidArgument);
   EXPECT_TRUE(Read(*engine, Document(100, false)).ok());
   EXPECT_EQ(Read(*engine, Document(100, false)).code(), Code::kAlreadyExists);
-  EXPECT_EQ(engine->DropPrefix("other").code(), Code::kNotFound);
-  EXPECT_TRUE(engine->DropPrefix("doc").ok());
+  EXPECT_EQ(engine->DropPrefix("", "other").code(), Code::kNotFound);
+  EXPECT_TRUE(engine->DropPrefix("", "doc").ok());
   EXPECT_TRUE(Read(*engine, Document(100, false)).ok());
-  EXPECT_TRUE(engine->DropPrefix("doc").ok());
+  EXPECT_TRUE(engine->DropPrefix("", "doc").ok());
 
   EngineOptions options = TinyOptions();
   options.prefix_cache = false;
@@ -215,19 +276,23 @@ TEST_F(PrefixCacheTest, PrefixesThatCannotBeAreRefused) {
 
 TEST(PrefixKeys, DifferWithEachTokenAndAllBefore) {
   const std::vector<int32_t> prompt = {1, 2, 3, 4, 5, 6, 7, 8, 9};
-  const auto keys = *PrefixKeys(prompt, 3, "", 4);
+  const auto keys = *PrefixKeys(prompt, 3, {}, 4);
   ASSERT_EQ(keys.size(), 2u);
-  EXPECT_EQ(*PrefixKeys(absl::MakeConstSpan(prompt).first(8), 3, "", 4), keys);
+  EXPECT_EQ(*PrefixKeys(absl::MakeConstSpan(prompt).first(8), 3, {}, 4), keys);
   for (size_t i = 0; i < 8; ++i) {
     std::vector<int32_t> other = prompt;
     other[i] = 77;
-    const auto changed = *PrefixKeys(other, 3, "", 4);
+    const auto changed = *PrefixKeys(other, 3, {}, 4);
     EXPECT_EQ(changed[0] == keys[0], i >= 4) << i;
     EXPECT_FALSE(changed[1] == keys[1]) << i;
   }
-  EXPECT_FALSE((*PrefixKeys(prompt, 4, "", 4))[0] == keys[0]);
-  EXPECT_FALSE((*PrefixKeys(prompt, 3, "salt", 4))[0] == keys[0]);
-  EXPECT_TRUE(PrefixKeys({}, 3, "", 4)->empty());
+  EXPECT_FALSE((*PrefixKeys(prompt, 4, {}, 4))[0] == keys[0]);
+  const auto salted = [&](std::vector<std::string> salts) {
+    return (*PrefixKeys(prompt, 3, salts, 4))[0];
+  };
+  EXPECT_FALSE(salted({"salt"}) == keys[0]);
+  EXPECT_FALSE(salted({"a", "b"}) == salted({"ab", ""}));
+  EXPECT_TRUE(PrefixKeys({}, 3, {}, 4)->empty());
 }
 
 }  // namespace

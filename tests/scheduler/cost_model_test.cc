@@ -46,8 +46,11 @@ TEST(CostModel, OneStepThatWasHeldUpMovesItLittle) {
 TEST(CostModel, IsBoundedWhateverItSees) {
   CostModel model(Rates(1, 1, 1));
   const Work work = Rates(1, 0, 0);
-  for (int i = 0; i < 1000; ++i) model.Observe(work, 0);
-  EXPECT_GT(model.Seconds(work), 0);
+  for (int i = 0; i < 1000; ++i) model.Observe(work, 1e-9);
+  EXPECT_GT(model.Seconds(work), 0.01);
+  const double before = model.Seconds(work);
+  model.Observe(work, -3600);  // the clock was set back
+  EXPECT_EQ(model.Seconds(work), before);
   for (int i = 0; i < 10000; ++i) model.Observe(work, 1e9);
   EXPECT_LT(model.Seconds(work), 100);
   model.Observe(Work(), 5);  // nothing to learn from

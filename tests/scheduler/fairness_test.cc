@@ -57,7 +57,34 @@ TEST(Fairness, AClientOfManyRequestsLeavesOthersTheirTurn) {
   scheduler.Commit(scheduler.Plan(kNow));  // the first is under way
   ASSERT_THAT(scheduler.Add(5, Of(DenseShape(4, 40, 1), "few")), IsOk());
   ASSERT_THAT(scheduler.Add(6, Of(DenseShape(4, 40, 1), "few")), IsOk());
-  EXPECT_THAT(AdmissionOrder(scheduler, 6), ElementsAre(1, 5, 2, 6, 3, 4));
+  EXPECT_THAT(AdmissionOrder(scheduler, 6), ElementsAre(1, 2, 5, 3, 6, 4));
+}
+
+// Clients of one request each keep coming: who has had a turn is not behind all of them.
+TEST(Fairness, NewcomersDoNotComeFirstForever) {
+  Scheduler scheduler(OneAtATime());
+  for (SequenceId id : {1, 2, 3}) {
+    ASSERT_THAT(scheduler.Add(id, Of(DenseShape(4, 400, 1), "two")), IsOk());
+  }
+  std::vector<SequenceId> order;
+  for (SequenceId id = 4; id < 60; ++id) {
+    ASSERT_THAT(scheduler.Add(id, Of(DenseShape(4, 40, 1), std::to_string(id))), IsOk());
+    scheduler.Commit(scheduler.Plan(kNow));
+    SequenceId running = 1;
+    while (std::find(order.begin(), order.end(), running) != order.end() ||
+           scheduler.phase(running) == Phase::kWaiting) {
+      ++running;
+    }
+    RunPrefill(scheduler, running);
+    scheduler.Remove(running);
+    order.push_back(running);
+    ASSERT_THAT(scheduler.CheckInvariants(), IsOk());
+  }
+  const auto turn = [&](SequenceId id) {
+    return std::find(order.begin(), order.end(), id) - order.begin();
+  };
+  EXPECT_LT(turn(2), 30);
+  EXPECT_LT(turn(3), 56);
 }
 
 TEST(Fairness, SharesAreOfTimeNotOfRequests) {

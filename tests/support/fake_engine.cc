@@ -97,10 +97,11 @@ absl::StatusOr<RequestId> FakeEngine::Submit(GenerateRequest request,
   return Start(std::move(running));
 }
 
-bool FakeEngine::HasPrefix(const std::string& name) const {
-  return prefixes_.count(name) > 0 ||
+bool FakeEngine::HasPrefix(const std::string& tenant, const std::string& name) const {
+  return prefixes_.count({tenant, name}) > 0 ||
          std::any_of(running_.begin(), running_.end(), [&](const auto& running) {
-           return running.second.prefix.has_value() && running.second.prefix->name == name;
+           return running.second.prefix.has_value() && running.second.prefix->name == name &&
+                  running.second.request.tenant == tenant;
          });
 }
 
@@ -108,7 +109,7 @@ absl::StatusOr<RequestId> FakeEngine::ReadPrefix(PrefixRequest request,
                                                  std::shared_ptr<ResponseSink> sink) {
   absl::MutexLock lock(&mutex_);
   if (absl::Status status = Refuse(); !status.ok()) return status;
-  if (HasPrefix(request.name)) return absl::AlreadyExistsError("there is one of that name");
+  if (HasPrefix(request.tenant, request.name)) return absl::AlreadyExistsError("there is one of that name");
   prefix_requests_.push_back(request);
   Running running;
   PrefixInfo& info = running.prefix.emplace();
@@ -119,20 +120,23 @@ absl::StatusOr<RequestId> FakeEngine::ReadPrefix(PrefixRequest request,
   info.skip_level = request.skip.mode == SkipRequest::Mode::kLevel ? request.skip.level : "off";
   info.read_at = absl::UnixEpoch() + absl::Seconds(1'700'000'000);
   running.request.prompt = std::move(request.tokens);
+  running.request.tenant = std::move(request.tenant);
   running.sink = std::move(sink);
   return Start(std::move(running));
 }
 
-std::vector<PrefixInfo> FakeEngine::Prefixes() const {
+std::vector<PrefixInfo> FakeEngine::Prefixes(absl::string_view tenant) const {
   absl::MutexLock lock(&mutex_);
   std::vector<PrefixInfo> infos;
-  for (const auto& [name, info] : prefixes_) infos.push_back(info);
+  for (const auto& [name, info] : prefixes_) {
+    if (name.first == tenant) infos.push_back(info);
+  }
   return infos;
 }
 
-absl::Status FakeEngine::DropPrefix(absl::string_view name) {
+absl::Status FakeEngine::DropPrefix(absl::string_view tenant, absl::string_view name) {
   absl::MutexLock lock(&mutex_);
-  const auto found = prefixes_.find(name);
+  const auto found = prefixes_.find(std::pair(std::string(tenant), std::string(name)));
   if (found == prefixes_.end()) {
     return absl::NotFoundError(absl::StrCat("there is no prefix named \"", name, "\""));
   }
@@ -217,7 +221,7 @@ absl::Status FakeEngine::EndedBy(const Running& running, absl::Time now) const {
 
 bool FakeEngine::Advance(Running& running, absl::Time now, Events& events) {
   if (running.prefix.has_value()) {
-    prefixes_.emplace(running.prefix->name, *running.prefix);
+    prefixes_.emplace(std::pair(running.request.tenant, running.prefix->name), *running.prefix);
     Finish(running, absl::OkStatus(), FinishReason::kStop, now, events);
     return true;
   }

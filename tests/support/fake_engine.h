@@ -58,8 +58,8 @@ class FakeEngine : public Engine {
   // Read when a first token would come; what Prefixes tells is made of what was asked.
   absl::StatusOr<RequestId> ReadPrefix(PrefixRequest request,
                                        std::shared_ptr<ResponseSink> sink) override;
-  std::vector<PrefixInfo> Prefixes() const override;
-  absl::Status DropPrefix(absl::string_view name) override;
+  std::vector<PrefixInfo> Prefixes(absl::string_view tenant) const override;
+  absl::Status DropPrefix(absl::string_view tenant, absl::string_view name) override;
   EngineLoad load() const override;
   const ModelInfo& info() const override { return info_; }
   const Tokenizer& tokenizer() const override { return *tokenizer_; }
@@ -101,7 +101,7 @@ class FakeEngine : public Engine {
   using Events = std::vector<std::function<void()>>;
 
   absl::Status Refuse() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  bool HasPrefix(const std::string& name) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool HasPrefix(const std::string& tenant, const std::string& name) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   RequestId Start(Running running) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Run();
   // One token, or the end, of each request that is due.
@@ -130,7 +130,8 @@ class FakeEngine : public Engine {
   std::deque<absl::Status> refusals_ ABSL_GUARDED_BY(mutex_);
   std::vector<GenerateRequest> requests_ ABSL_GUARDED_BY(mutex_);
   std::vector<PrefixRequest> prefix_requests_ ABSL_GUARDED_BY(mutex_);
-  std::map<std::string, PrefixInfo, std::less<>> prefixes_ ABSL_GUARDED_BY(mutex_);  // by name
+  // By tenant and name.
+  std::map<std::pair<std::string, std::string>, PrefixInfo> prefixes_ ABSL_GUARDED_BY(mutex_);
   RequestId next_id_ ABSL_GUARDED_BY(mutex_) = 1;
   int64_t cancelled_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t tokens_ ABSL_GUARDED_BY(mutex_) = 0;

@@ -3,7 +3,8 @@
 
   memory_growth.py [--requests 1000] [--skipserve build/release/server/skipserve] [--model MODEL]
 
-Without the prefix cache, which fills the KV memory bit by bit. Ends with 1 where memory after all requests is over 5 % above that after the first fifth. Standard library only.
+Without the prefix cache, which fills the KV memory bit by bit. Ends with 1 where memory after all requests is over 5 % above that
+after the first fifth. Standard library only.
 """
 import argparse
 import concurrent.futures

@@ -63,7 +63,7 @@ class Browser:
         """A new page, once it has loaded. `width`, `dark`: how it is looked at; `guard`: as in Page."""
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        self.pages[session] = page = Page(self, session)
+        self.pages[session] = page = Page(self, session, target)
         page.begin(url, **how)
         return page
 
@@ -102,9 +102,10 @@ class Browser:
 
 
 class Page:
-    def __init__(self, browser, session):
+    def __init__(self, browser, session, target):
         self.browser = browser
         self.session = session
+        self.target = target
         self.problems = []  # what the page's console would show: exceptions, refused content
         self.requests = []  # addresses
         self.loaded = False
@@ -123,6 +124,10 @@ class Page:
         end = time.monotonic() + REPLY_SECONDS
         while not self.loaded:
             self.browser.listen(end - time.monotonic())
+
+    def close(self):
+        self.browser.call("Target.closeTarget", targetId=self.target)
+        del self.browser.pages[self.session]
 
     def call(self, method, **params):
         return self.browser.call(method, self.session, **params)

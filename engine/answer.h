@@ -46,7 +46,6 @@ class Answer {
 
   const GenerateRequest& request() const { return request_; }
   const ResolvedSkip& skip() const { return skip_; }
-  int64_t generated() const { return generated_; }  // tokens so far
   int32_t last_token() const { return last_token_; }
 
  private:

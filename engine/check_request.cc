@@ -19,6 +19,12 @@ absl::Status CheckRange(const char* name, double value, double low, double high)
       absl::StrCat(name, " is ", value, "; it must be from ", low, " to ", high));
 }
 
+absl::Status CheckLength(const char* name, const std::string& value, size_t most) {
+  if (value.size() <= most) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(name, " has ", value.size(), " bytes; it may have up to ", most));
+}
+
 absl::Status CheckSampling(const SamplingParams& s) {
   RETURN_IF_ERROR(CheckRange("temperature", s.temperature, 0, 100));
   RETURN_IF_ERROR(CheckRange("top_k", s.top_k, 0, 1e9));
@@ -33,12 +39,6 @@ absl::Status CheckSampling(const SamplingParams& s) {
 }
 
 }  // namespace
-
-absl::Status CheckCacheSalt(absl::string_view salt) {
-  if (salt.size() <= kMaxCacheSalt) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat("cache_salt has ", salt.size(),
-                                                 " bytes; it may have up to ", kMaxCacheSalt));
-}
 
 absl::StatusOr<int64_t> CheckRequest(const GenerateRequest& request, const ModelInfo& info) {
   const int64_t prompt = static_cast<int64_t>(request.prompt.size());
@@ -55,12 +55,9 @@ absl::StatusOr<int64_t> CheckRequest(const GenerateRequest& request, const Model
           "prompt token ", id, " is outside the vocabulary of ", info.config.vocab_size));
     }
   }
-  RETURN_IF_ERROR(CheckCacheSalt(request.cache_salt));
+  RETURN_IF_ERROR(CheckLength("cache_salt", request.cache_salt, kMaxCacheSalt));
   RETURN_IF_ERROR(CheckRange("priority", request.priority, -kMaxPriority, kMaxPriority));
-  if (request.client.size() > kMaxClient) {
-    return absl::InvalidArgumentError(absl::StrCat("the client's name has ", request.client.size(),
-                                                   " bytes; it may have up to ", kMaxClient));
-  }
+  RETURN_IF_ERROR(CheckLength("the client's name", request.client, kMaxClient));
   RETURN_IF_ERROR(CheckSampling(request.sampling));
   RETURN_IF_ERROR(CheckRange("logprobs", request.logprobs, -1, kMaxLogprobs));
   if (request.stop.strings.size() > kMaxStopStrings ||

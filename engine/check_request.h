@@ -4,7 +4,6 @@
 #include <cstdint>
 
 #include "absl/status/statusor.h"
-#include "absl/strings/string_view.h"
 #include "engine/engine.h"
 
 namespace skipserve {
@@ -12,8 +11,5 @@ namespace skipserve {
 // The answer's limit in tokens, defaults filled in. INVALID_ARGUMENT naming the field and what it
 // may be.
 absl::StatusOr<int64_t> CheckRequest(const GenerateRequest& request, const ModelInfo& info);
-
-// INVALID_ARGUMENT where it is too long.
-absl::Status CheckCacheSalt(absl::string_view salt);
 
 }  // namespace skipserve

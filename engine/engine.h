@@ -58,20 +58,19 @@ struct EngineLoad {
   int64_t kv_blocks_cached = 0;  // of prefixes that no request reads: free to whoever needs them
   int64_t prefix_tokens = 0;     // tokens in the prefix cache
   int64_t prefix_evictions = 0;  // blocks of tokens that left it for others, since the start
-  int64_t preemptions = 0;  // since the start
-  // How long until there is likely room again, at the rate at which requests have been admitted
-  // lately; zero where none waits.
-  absl::Duration retry_after = absl::ZeroDuration();
+  int64_t preemptions = 0;       // since the start
   int64_t prefixes = 0;          // kept by name
   std::vector<int64_t> kv_blocks_by_layer;  // kv_blocks_used, by layer
   bool draining = false;
   std::vector<LevelFallback> fallbacks;  // levels not served for now, from gentle to fast
 };
 
+constexpr size_t kMaxPrefixName = 128;
+
 // A document that is read before its questions. The trunk's part of it is computed once, for
 // requests whose prompts begin with these tokens, and stays until it is dropped.
 struct PrefixRequest {
-  std::string name;             // 1 to 128 bytes
+  std::string name;             // 1 to kMaxPrefixName bytes
   std::vector<int32_t> tokens;  // what is kept ends with the last full KV block
   SkipRequest skip;             // as the questions will ask: it decides which layers are the trunk
   std::string tenant;           // as the questions'
@@ -136,6 +135,10 @@ class Engine {
   virtual std::vector<PrefixInfo> Prefixes(absl::string_view tenant) const = 0;  // kept, by name
   // Lets go of it; requests that read it go on. NOT_FOUND.
   virtual absl::Status DropPrefix(absl::string_view tenant, absl::string_view name) = 0;
+
+  // How long until there is likely room again, at the rate at which requests have been admitted
+  // lately; zero where none waits.
+  virtual absl::Duration RetryAfter() const = 0;
 
   virtual EngineLoad load() const = 0;
   virtual const ModelInfo& info() const = 0;

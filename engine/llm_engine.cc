@@ -47,10 +47,7 @@ absl::StatusOr<RequestId> LlmEngine::Submit(GenerateRequest request,
   const absl::Time now = parts_.now();
   ASSIGN_OR_RETURN(const int64_t max_tokens, CheckRequest(request, parts_.info));
   ASSIGN_OR_RETURN(ResolvedSkip skip, Resolve(request, now));
-  SequenceShape shape = Shape(skip, max_tokens);
-  shape.priority = request.priority;
-  shape.client = request.client;
-  ASSIGN_OR_RETURN(shape.prefix_keys, Keys(request, shape.trunk_layers));
+  ASSIGN_OR_RETURN(SequenceShape shape, Shape(request, skip, max_tokens));
   RETURN_IF_ERROR(PreferCached(request, max_tokens, skip, shape));
   auto answer = std::make_shared<Answer>(std::move(request), std::move(skip), max_tokens,
                                          *parts_.tokenizer, std::move(sink), now);
@@ -58,26 +55,14 @@ absl::StatusOr<RequestId> LlmEngine::Submit(GenerateRequest request,
   return Queue(std::move(shape), std::move(answer));
 }
 
-absl::StatusOr<std::vector<PrefixKey>> LlmEngine::Keys(const GenerateRequest& request,
-                                                       int32_t trunk_layers) const {
-  if (!parts_.prefix_cache) return std::vector<PrefixKey>();
-  return PrefixKeys(request.prompt, trunk_layers, {request.tenant, request.cache_salt},
-                    parts_.scheduler.block_tokens);
-}
-
 absl::Status LlmEngine::PreferCached(const GenerateRequest& request, int64_t max_tokens,
                                      ResolvedSkip& skip, SequenceShape& shape) {
   if (request.skip.mode != SkipRequest::Mode::kAuto || skip.plan.dense() || !parts_.prefix_cache) {
     return absl::OkStatus();
   }
-  ResolvedSkip dense;
-  dense.plan = DensePlan(parts_.info.config, skip.plan.prompt_tokens);
-  dense.level = "off";
-  dense.reason = "read densely: that much of the prompt is cached";
-  SequenceShape dense_shape = Shape(dense, max_tokens);
-  dense_shape.priority = shape.priority;
-  dense_shape.client = shape.client;
-  ASSIGN_OR_RETURN(dense_shape.prefix_keys, Keys(request, dense_shape.trunk_layers));
+  ResolvedSkip dense = parts_.levels->Dense(skip.plan.prompt_tokens,
+                                            "read densely: that much of the prompt is cached");
+  ASSIGN_OR_RETURN(SequenceShape dense_shape, Shape(request, dense, max_tokens));
   absl::MutexLock lock(&mutex_);
   if (scheduler_.CachedBlocks(dense_shape.prefix_keys) == 0 ||
       scheduler_.PrefillSeconds(dense_shape) > scheduler_.PrefillSeconds(shape)) {
@@ -133,6 +118,11 @@ void LlmEngine::Drain(absl::Duration grace) {
   mutex_.Await(absl::Condition(&empty));
 }
 
+absl::Duration LlmEngine::RetryAfter() const {
+  absl::MutexLock lock(&mutex_);
+  return scheduler_.TimeToDrain();
+}
+
 EngineLoad LlmEngine::load() const {
   absl::MutexLock lock(&mutex_);
   const Scheduler::Load l = scheduler_.load();
@@ -147,7 +137,6 @@ EngineLoad LlmEngine::load() const {
   load.prefix_tokens = l.prefix_tokens;
   load.prefix_evictions = l.prefix_evictions;
   load.preemptions = preemptions_;
-  load.retry_after = scheduler_.TimeToDrain();
   for (const auto& [name, prefix] : prefixes_) load.prefixes += prefix.read ? 1 : 0;
   load.kv_blocks_by_layer = l.blocks_by_layer;
   load.draining = draining_;
@@ -186,6 +175,19 @@ SequenceShape LlmEngine::Shape(const ResolvedSkip& skip, int64_t max_tokens) con
   const SkipLayer whole = parts_.levels->Work(skip, 0);
   shape.trunk_flops_per_token = whole.attention_flops_per_row + whole.ffn_flops_per_row;
   shape.trunk_flops_per_pair = whole.attention_flops_per_pair;
+  return shape;
+}
+
+absl::StatusOr<SequenceShape> LlmEngine::Shape(const GenerateRequest& request,
+                                               const ResolvedSkip& skip, int64_t max_tokens) const {
+  SequenceShape shape = Shape(skip, max_tokens);
+  shape.priority = request.priority;
+  shape.client = request.client;
+  if (parts_.prefix_cache) {
+    ASSIGN_OR_RETURN(shape.prefix_keys, PrefixKeys(request.prompt, shape.trunk_layers,
+                                                   {request.tenant, request.cache_salt},
+                                                   parts_.scheduler.block_tokens));
+  }
   return shape;
 }
 
@@ -298,8 +300,7 @@ std::vector<LlmEngine::Ended> LlmEngine::BeginAdmitted(Step& step) {
     sequence.record_rows = answer->request().row_report;
     sequence.prefix_only = entry.prefix_only;
     sequence.cached = entry.cached;
-    absl::Status status =
-        Guarded([&] { return parts_.executor->Begin(id, std::move(sequence)); });
+    absl::Status status = Guarded([&] { return parts_.executor->Begin(id, std::move(sequence)); });
     if (status.ok()) {
       if (!entry.prefix_only && !entry.again) BeginRecord(id, *answer);
       continue;

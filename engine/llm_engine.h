@@ -54,6 +54,7 @@ class LlmEngine final : public Engine {
   std::vector<PrefixInfo> Prefixes(absl::string_view tenant) const override;
   absl::Status DropPrefix(absl::string_view tenant, absl::string_view name) override;
   void Drain(absl::Duration grace) override;
+  absl::Duration RetryAfter() const override;
   EngineLoad load() const override;
   const ModelInfo& info() const override { return parts_.info; }
   const Tokenizer& tokenizer() const override { return *parts_.tokenizer; }
@@ -94,14 +95,15 @@ class LlmEngine final : public Engine {
   void ObserveStep(const StepPlan& plan, absl::Duration duration);
   void Finish(std::vector<Ended> ended);
   SequenceShape Shape(const ResolvedSkip& skip, int64_t max_tokens) const;
+  // Likewise with what the request says of itself: its client, its priority, its prefix.
+  absl::StatusOr<SequenceShape> Shape(const GenerateRequest& request, const ResolvedSkip& skip,
+                                      int64_t max_tokens) const;
   // Whether it could not be answered in time even if it went on at once, and twice as fast as the
   // cost model thinks.
   bool TooLate(RequestId id, absl::Time deadline, absl::Time now) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<RequestId> Queue(SequenceShape shape, AnswerPtr answer)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  absl::StatusOr<std::vector<PrefixKey>> Keys(const GenerateRequest& request,
-                                              int32_t trunk_layers) const;
   // Dense instead, where the prefix cache makes that the shorter way to the first token.
   absl::Status PreferCached(const GenerateRequest& request, int64_t max_tokens, ResolvedSkip& skip,
                             SequenceShape& shape);

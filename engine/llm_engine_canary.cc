@@ -65,8 +65,7 @@ void LlmEngine::StartCanary(RequestId id, const Answer& answer, bool ended_well)
     if (!ended_well) return absl::CancelledError("its request did not end well");
     auto canary = std::make_shared<Canary>(id, answer.skip().level, answer.request().prompt,
                                            std::move(record.mapped()));
-    ResolvedSkip dense;
-    dense.plan = DensePlan(parts_.info.config, answer.skip().plan.prompt_tokens);
+    const ResolvedSkip dense = parts_.levels->Dense(answer.skip().plan.prompt_tokens, "");
     absl::MutexLock lock(&mutex_);
     if (draining_) return absl::UnavailableError("the server is shutting down");
     RETURN_IF_ERROR(scheduler_.AddIdle(CanaryId(id), Shape(dense, canary->tokens())));

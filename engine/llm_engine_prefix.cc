@@ -5,18 +5,15 @@
 #include "absl/strings/str_cat.h"
 #include "engine/check_request.h"
 #include "engine/llm_engine.h"
-#include "engine/prefix_keys.h"
 #include "engine/status_macros.h"
 
 namespace skipserve {
 namespace {
 
-constexpr size_t kMaxName = 128;
-
 absl::Status CheckName(absl::string_view name) {
-  if (!name.empty() && name.size() <= kMaxName) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat("a prefix's name has 1 to ", kMaxName,
-                                                 " bytes, this one ", name.size()));
+  if (!name.empty() && name.size() <= kMaxPrefixName) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("a prefix's name has 1 to ", kMaxPrefixName, " bytes, this one ", name.size()));
 }
 
 }  // namespace
@@ -35,6 +32,7 @@ absl::StatusOr<RequestId> LlmEngine::ReadPrefix(PrefixRequest request,
   reading.skip = std::move(request.skip);
   reading.cache_salt = std::move(request.cache_salt);
   reading.tenant = request.tenant;
+  reading.client = std::move(request.client);
   // In mode auto, questions take the shorter way, which is dense once all layers are cached.
   if (reading.skip.mode == SkipRequest::Mode::kAuto) reading.skip.mode = SkipRequest::Mode::kOff;
   reading.stop.max_tokens = 1;
@@ -47,16 +45,14 @@ absl::StatusOr<RequestId> LlmEngine::ReadPrefix(PrefixRequest request,
   ASSIGN_OR_RETURN(ResolvedSkip skip, Resolve(reading, now));
   reading.prompt.resize(reading.prompt.size() / block * block);
   skip.plan.prompt_tokens = static_cast<int64_t>(reading.prompt.size());
-  SequenceShape shape = Shape(skip, 1);
+  ASSIGN_OR_RETURN(SequenceShape shape, Shape(reading, skip, 1));
   shape.prefix_only = true;
-  shape.client = request.client;
   shape.skip_layers.clear();
   for (int32_t l = 0; l < parts_.info.config.layers; ++l) {
     shape.kv_prompt_tokens[l] = l < shape.trunk_layers ? shape.prompt_tokens : 0;
   }
   Prefix prefix;
-  ASSIGN_OR_RETURN(prefix.keys, Keys(reading, shape.trunk_layers));
-  shape.prefix_keys = prefix.keys;
+  prefix.keys = shape.prefix_keys;
   prefix.info.name = request.name;
   prefix.info.tokens = shape.prompt_tokens;
   prefix.info.trunk_layers = shape.trunk_layers;

@@ -18,7 +18,7 @@ constexpr int64_t kFullContexts = 4;      // the default KV pool holds so many
 constexpr double kKvShareOfMemory = 0.4;  // but takes at most this much
 
 constexpr int32_t kMaxPrefilling = 8;  // each holds its prompt's hidden states
-constexpr double kShareOfGap = 0.92;  // of the time between two tokens that a step is planned for
+constexpr double kShareOfGap = 0.92;   // of the time between two tokens that a step is planned for
 
 // Seconds per unit of work before any step has run: a middling server's core or two. The cost model
 // learns the machine's own within some dozen steps.
@@ -27,8 +27,8 @@ Work FirstGuess(const ModelConfig& config, DType dtype) {
   const double layer_bytes = double(DTypeBytes(dtype)) * config.width *
                              (2.0 * config.heads * config.head_dim +
                               2.0 * config.kv_heads * config.head_dim + 3.0 * config.ffn_width);
-  const double weight_bytes = config.layers * layer_bytes +
-                              double(DTypeBytes(dtype)) * config.width * config.vocab_size;
+  const double weight_bytes =
+      config.layers * layer_bytes + double(DTypeBytes(dtype)) * config.width * config.vocab_size;
   Work cost;
   cost[WorkKind::kMatMul] = 1 / 2e11;
   cost[WorkKind::kAttention] = 1 / 1e11;
@@ -41,11 +41,15 @@ Work FirstGuess(const ModelConfig& config, DType dtype) {
   return cost;
 }
 
+int64_t BlocksOfContext(int32_t layers, int64_t max_context) {
+  return layers * ((max_context + kBlockTokens - 1) / kBlockTokens);
+}
+
 // Blocks in a pool of the given size, or of the default one.
 absl::StatusOr<int64_t> KvBlocks(const EngineOptions& options, const KvLayout& layout,
                                  int32_t layers, int64_t max_context) {
   const int64_t block_bytes = static_cast<int64_t>(layout.block_bytes());
-  const int64_t per_context = layers * ((max_context + kBlockTokens - 1) / kBlockTokens);
+  const int64_t per_context = BlocksOfContext(layers, max_context);
   int64_t blocks = options.kv_memory_mb * (int64_t{1} << 20) / block_bytes;
   if (options.kv_memory_mb == 0) {
     const double most = kKvShareOfMemory * static_cast<double>(AvailableMemory());
@@ -174,9 +178,8 @@ absl::StatusOr<std::unique_ptr<Engine>> OpenEngine(const EngineOptions& options,
   if (options.max_queue_tokens > 0) parts.scheduler.max_queue_tokens = options.max_queue_tokens;
   if (options.promised_tokens > 0) parts.scheduler.promised_new_tokens = options.promised_tokens;
   // One full context finds room whatever is pinned.
-  const int64_t per_context =
-      config.layers * ((max_context + kBlockTokens - 1) / kBlockTokens);
-  parts.scheduler.max_pinned_blocks = std::max<int64_t>(0, kv_blocks - per_context);
+  parts.scheduler.max_pinned_blocks =
+      std::max<int64_t>(0, kv_blocks - BlocksOfContext(config.layers, max_context));
   parts.scheduler.max_prefilling = std::min(kMaxPrefilling, options.max_running);
   parts.scheduler.chunk_tokens = options.chunk_tokens;
   parts.scheduler.busy_step_seconds = kShareOfGap * absl::ToDoubleSeconds(options.max_token_gap);

@@ -10,21 +10,17 @@ namespace skipserve {
 
 double Scheduler::Remaining(const Sequence& sequence) const {
   const SequenceShape& shape = sequence.shape;
+  if (sequence.phase == Phase::kSkipping) {
+    return cost_.Seconds(SkipWork(shape, sequence.skip, {options_.layers, 0}));
+  }
+  if (sequence.phase > Phase::kSkipping) return 0;
   Work work;
-  if (sequence.phase == Phase::kWaiting || sequence.phase == Phase::kTrunk) {
-    int64_t begin = sequence.trunk_tokens;
-    if (sequence.chunk_layers > 0) {
-      work += TrunkWork(shape, begin, sequence.chunk_end,
-                        shape.trunk_layers - sequence.chunk_layers);
-      begin = sequence.chunk_end;
-    }
-    work += TrunkWork(shape, begin, shape.prompt_tokens, shape.trunk_layers);
+  int64_t begin = sequence.trunk_tokens;
+  if (sequence.chunk_layers > 0) {
+    work += TrunkWork(shape, begin, sequence.chunk_end, shape.trunk_layers - sequence.chunk_layers);
+    begin = sequence.chunk_end;
   }
-  if (!shape.prefix_only && sequence.phase <= Phase::kSkipping) {
-    const SkipPoint begin = sequence.phase == Phase::kSkipping ? sequence.skip
-                                                               : SkipPoint{shape.trunk_layers, 0};
-    work += SkipWork(shape, begin, {options_.layers, 0});
-  }
+  work += PrefillWork(shape, begin);
   return cost_.Seconds(work);
 }
 
@@ -67,9 +63,8 @@ void Scheduler::ForgetClients() {
 // Blocks that admission promises, those that it shares included.
 int64_t Scheduler::Promised(const Sequence& sequence) const {
   if (sequence.shape.prefix_only) return sequence.blocks_needed;
-  SequenceShape first = sequence.shape;
-  first.max_new_tokens = std::min(first.max_new_tokens, sequence.promised_new);
-  return BlocksNeeded(first);
+  return BlocksFor(sequence.shape, std::min(sequence.shape.max_new_tokens, sequence.promised_new),
+                   options_.block_tokens);
 }
 
 void Scheduler::Admit(absl::Time now, StepPlan& plan) {
@@ -172,8 +167,8 @@ void Scheduler::Preempt(Sequence& sequence, StepPlan& plan) {
   GiveBlocks(sequence);
   // Or it would be back here at the same token.
   sequence.promised_new = std::max(
-      sequence.promised_new, std::min(sequence.shape.max_new_tokens,
-                                      sequence.decoded + 1 + options_.promised_new_tokens));
+      sequence.promised_new,
+      std::min(sequence.shape.max_new_tokens, sequence.decoded + 1 + options_.promised_new_tokens));
   sequence.phase = Phase::kWaiting;
   sequence.admitted_at = absl::InfiniteFuture();
   sequence.trunk_tokens = sequence.decoded = sequence.cached_blocks = 0;

@@ -37,8 +37,8 @@ void CostModel::Observe(const Work& work, double seconds) {
   const double error = std::clamp(seconds, predicted / kOutlier, predicted * kOutlier) - predicted;
   ++observed_;
   for (size_t k = 0; k < kWorkKinds; ++k) {
-    factors_[k] = std::clamp(factors_[k] + kRate * error * expected[k] / squares, 1 / kMaxFactor,
-                             kMaxFactor);
+    factors_[k] =
+        std::clamp(factors_[k] + kRate * error * expected[k] / squares, 1 / kMaxFactor, kMaxFactor);
   }
 }
 

@@ -1,5 +1,6 @@
 // What one step computes.
 #include <algorithm>
+#include <optional>
 
 #include "scheduler/prefill_work.h"
 #include "scheduler/scheduler.h"
@@ -23,11 +24,11 @@ StepPlan Scheduler::Plan(absl::Time now) {
     for (Sequence* s : running_) {
       if (s->phase == Phase::kTrunk || s->phase == Phase::kSkipping) prefills.push_back(s);
     }
-    std::stable_sort(prefills.begin(), prefills.end(), [&](const Sequence* a, const Sequence* b) {
-      return Before(*a, *b, now);
-    });
-    const double left = plan.decodes.empty() ? options_.idle_step_seconds
-                                             : options_.busy_step_seconds - cost_.Seconds(plan.work);
+    std::stable_sort(prefills.begin(), prefills.end(),
+                     [&](const Sequence* a, const Sequence* b) { return Before(*a, *b, now); });
+    const double left = plan.decodes.empty()
+                            ? options_.idle_step_seconds
+                            : options_.busy_step_seconds - cost_.Seconds(plan.work);
     PlanPrefills(prefills, left, plan);
   } else if (!idle_.empty()) {
     StartIdle(now);
@@ -66,25 +67,25 @@ void Scheduler::PlanDecodes(const std::vector<Sequence*>& sequences, StepPlan& p
 
 void Scheduler::PlanPrefills(const std::vector<Sequence*>& sequences, double left, StepPlan& plan) {
   for (Sequence* sequence : sequences) {
-    const Work before = plan.work;
-    const bool planned = sequence->phase == Phase::kTrunk      ? PlanTrunk(*sequence, left, plan)
-                         : sequence->phase == Phase::kSkipping ? PlanSlice(*sequence, left, plan)
-                                                               : false;
-    if (!planned) continue;
+    const std::optional<double> seconds =
+        sequence->phase == Phase::kTrunk      ? PlanTrunk(*sequence, left, plan)
+        : sequence->phase == Phase::kSkipping ? PlanSlice(*sequence, left, plan)
+                                              : std::nullopt;
+    if (!seconds.has_value()) continue;
     sequence->planned = true;
-    left -= cost_.Seconds(plan.work) - cost_.Seconds(before);
+    left -= *seconds;
   }
 }
 
-bool Scheduler::PlanTrunk(Sequence& sequence, double left, StepPlan& plan) {
+std::optional<double> Scheduler::PlanTrunk(Sequence& sequence, double left, StepPlan& plan) {
   const bool first = plan.trunks.empty() && plan.skips.empty();
   const SequenceShape& shape = sequence.shape;
   const TrunkPoint at = {sequence.trunk_tokens, sequence.chunk_end, sequence.chunk_layers};
   const TrunkPiece piece =
       NextChunk(shape, at, options_.min_chunk_tokens, options_.chunk_tokens, left, cost_);
-  if (!first && piece.seconds > left) return false;
+  if (!first && piece.seconds > left) return std::nullopt;
   for (int32_t l = at.layer; l < piece.layer_end; ++l) {
-    if (!Cover(sequence, l, piece.token_end)) return false;
+    if (!Cover(sequence, l, piece.token_end)) return std::nullopt;
   }
   TrunkItem item;
   item.id = sequence.id;
@@ -103,23 +104,23 @@ bool Scheduler::PlanTrunk(Sequence& sequence, double left, StepPlan& plan) {
   }
   plan.trunks.push_back(std::move(item));
   plan.work += piece.work;
-  return true;
+  return piece.seconds;
 }
 
-bool Scheduler::PlanSlice(Sequence& sequence, double left, StepPlan& plan) {
+std::optional<double> Scheduler::PlanSlice(Sequence& sequence, double left, StepPlan& plan) {
   const bool first = plan.trunks.empty() && plan.skips.empty();
   const SkipPoint begin = sequence.skip;
   const SkipPiece slice = NextSlice(sequence.shape, begin, options_.min_slice_rows, left, cost_);
-  if (!first && slice.seconds > left) return false;
+  if (!first && slice.seconds > left) return std::nullopt;
   for (int32_t l = begin.layer; l <= std::min(slice.end.layer, options_.layers - 1); ++l) {
     const int64_t rows = sequence.shape.kv_prompt_tokens[l];
     if (!Cover(sequence, l, l < slice.end.layer ? rows : std::min(rows, slice.end.row))) {
-      return false;
+      return std::nullopt;
     }
   }
   plan.skips.push_back({sequence.id, begin, slice.end});
   plan.work += slice.work;
-  return true;
+  return slice.seconds;
 }
 
 int64_t Scheduler::Missing(const Sequence& sequence, int32_t layer, int64_t tokens) const {
@@ -130,8 +131,8 @@ int64_t Scheduler::Missing(const Sequence& sequence, int32_t layer, int64_t toke
 bool Scheduler::Cover(Sequence& sequence, int32_t layer, int64_t tokens) {
   const int64_t missing = Missing(sequence, layer, tokens);
   const int64_t promised = std::min(missing, sequence.owed);
-  // Within its limit the pool cannot run out: what was promised is in it, and room has been made for
-  // the rest.
+  // Within its limit the pool cannot run out: what was promised is in it, and room has been made
+  // for the rest.
   if (tokens > KvLimit(sequence.shape, layer) || missing - promised > Spare() ||
       !Take(missing, sequence.tables[layer].blocks)) {
     sequence.over_limit = true;

@@ -59,7 +59,8 @@ class Stops {
         step_(step),
         first_(begin < half ? begin / step + 1 : (begin - half) / step + 1),
         attending_(begin < half ? Steps(half) - first_ + 1 : 0),
-        count_(begin < half ? attending_ + Steps(half) : std::max<int64_t>(1, Steps(half) - first_ + 1)) {}
+        count_(begin < half ? attending_ + Steps(half)
+                            : std::max<int64_t>(1, Steps(half) - first_ + 1)) {}
   int64_t count() const { return count_; }
   int64_t at(int64_t i) const {
     if (i < attending_) return std::min(half_, (first_ + i) * step_);
@@ -95,6 +96,12 @@ Work SkipWork(const SequenceShape& shape, SkipPoint begin, SkipPoint end) {
   return work;
 }
 
+Work PrefillWork(const SequenceShape& shape, int64_t begin) {
+  Work work = TrunkWork(shape, begin, shape.prompt_tokens, shape.trunk_layers);
+  if (!shape.prefix_only) work += SkipWork(shape, {shape.trunk_layers, 0}, {shape.layers(), 0});
+  return work;
+}
+
 TrunkPiece NextChunk(const SequenceShape& shape, TrunkPoint at, int64_t min_tokens,
                      int64_t max_tokens, double seconds, const CostModel& cost) {
   if (at.layer == 0) {
@@ -102,7 +109,9 @@ TrunkPiece NextChunk(const SequenceShape& shape, TrunkPoint at, int64_t min_toke
     const int64_t rest = shape.prompt_tokens - at.begin;
     const int64_t first = min_tokens - at.begin % min_tokens;
     const int64_t longest = std::min(rest, max_tokens);
-    const auto end_of = [&](int64_t k) { return at.begin + std::min(rest, first + k * min_tokens); };
+    const auto end_of = [&](int64_t k) {
+      return at.begin + std::min(rest, first + k * min_tokens);
+    };
     int64_t count = 1;
     if (longest > first) {
       count += (longest - first) / min_tokens;
@@ -117,9 +126,9 @@ TrunkPiece NextChunk(const SequenceShape& shape, TrunkPoint at, int64_t min_toke
   const int32_t layers = shape.trunk_layers - at.layer;
   if (layers > 0) {
     piece.layer_end = at.layer + 1 + static_cast<int32_t>(Largest(layers, [&](int64_t k) {
-      const auto through = static_cast<int32_t>(k + 1);
-      return cost.Seconds(TrunkWork(shape, at.begin, at.end, through)) <= seconds;
-    }));
+                        const auto through = static_cast<int32_t>(k + 1);
+                        return cost.Seconds(TrunkWork(shape, at.begin, at.end, through)) <= seconds;
+                      }));
   }
   piece.work = TrunkWork(shape, at.begin, at.end, piece.layer_end - at.layer);
   piece.seconds = cost.Seconds(piece.work);
@@ -141,8 +150,8 @@ SkipPiece NextSlice(const SequenceShape& shape, SkipPoint begin, int64_t min_row
     const bool first = piece.end == begin;
     const auto fits = [&](int64_t i) { return cost.Seconds(until(stops.at(i))) <= seconds; };
     if (!first && !fits(0)) break;
-    const int64_t stop = stops.at(fits(stops.count() - 1) ? stops.count() - 1
-                                                          : Largest(stops.count(), fits));
+    const int64_t stop =
+        stops.at(fits(stops.count() - 1) ? stops.count() - 1 : Largest(stops.count(), fits));
     piece.work = until(stop);
     const bool whole = stop == 2 * layer.rows;
     piece.end = whole ? SkipPoint{piece.end.layer + 1, 0} : SkipPoint{piece.end.layer, stop};

@@ -16,6 +16,9 @@ Work TrunkWork(const SequenceShape& shape, int64_t begin, int64_t end, int32_t l
 // Skipping layers from one point to another, begin <= end.
 Work SkipWork(const SequenceShape& shape, SkipPoint begin, SkipPoint end);
 
+// All of a prompt's prefill that is left where tokens [0, begin) have passed the trunk.
+Work PrefillWork(const SequenceShape& shape, int64_t begin);
+
 // One step's part of one sequence's prefill, up to its end.
 struct TrunkPiece {
   int64_t token_end = 0;
@@ -37,10 +40,10 @@ struct TrunkPoint {
   int32_t layer = 0;
 };
 
-// The most layers from `at` on that take at most `seconds`, one at least: the caller decides whether
-// to run it. A new chunk is as long as one layer of it fits in `seconds`, at most `max_tokens` (>=
-// min_tokens), ending at a multiple of `min_tokens` or with the prompt, and where none fits the
-// smallest: long chunks through few layers cost less than short ones through many.
+// The most layers from `at` on that take at most `seconds`, one at least: the caller decides
+// whether to run it. A new chunk is as long as one layer of it fits in `seconds`, at most
+// `max_tokens` (>= min_tokens), ending at a multiple of `min_tokens` or with the prompt, and where
+// none fits the smallest: long chunks through few layers cost less than short ones through many.
 TrunkPiece NextChunk(const SequenceShape& shape, TrunkPoint at, int64_t min_tokens,
                      int64_t max_tokens, double seconds, const CostModel& cost);
 

@@ -55,7 +55,7 @@ int64_t Scheduler::StateBlocks(const SequenceShape& shape) const {
 }
 
 int64_t Scheduler::BlocksNeeded(const SequenceShape& shape) const {
-  const int64_t kv = BlocksFor(shape, options_.block_tokens);
+  const int64_t kv = BlocksFor(shape, shape.max_new_tokens, options_.block_tokens);
   if (!shape.prefix_only) return kv;
   return kv + StateBlocks(shape) * static_cast<int64_t>(shape.prefix_keys.size());
 }
@@ -73,10 +73,9 @@ absl::Status Scheduler::CheckNew(SequenceId id, const SequenceShape& shape) cons
   }
   if (needed > pool_.total() - pinned) {
     return absl::ResourceExhaustedError(absl::StrCat(
-        kNeverFits, "a prompt of ", shape.prompt_tokens, " tokens and up to ",
-        shape.max_new_tokens, " new ones need ", needed, " KV blocks of ", options_.block_tokens,
-        " tokens; there are ", pool_.total(),
-        pinned > 0 ? absl::StrCat(", of which pinned prefixes hold ", pinned) : ""));
+        kNeverFits, "a prompt of ", shape.prompt_tokens, " tokens and up to ", shape.max_new_tokens,
+        " new ones need ", needed, " KV blocks of ", options_.block_tokens, " tokens; there are ",
+        pool_.total(), pinned > 0 ? absl::StrCat(", of which pinned prefixes hold ", pinned) : ""));
   }
   return absl::OkStatus();
 }
@@ -244,11 +243,7 @@ double Scheduler::RemainingSeconds(SequenceId id) const {
 
 double Scheduler::PrefillSeconds(const SequenceShape& shape) const {
   const auto cached = static_cast<int64_t>(Match(shape).size()) * options_.block_tokens;
-  Work work = TrunkWork(shape, cached, shape.prompt_tokens, shape.trunk_layers);
-  if (!shape.prefix_only) {
-    work += SkipWork(shape, {shape.trunk_layers, 0}, {options_.layers, 0});
-  }
-  return cost_.Seconds(work);
+  return cost_.Seconds(PrefillWork(shape, cached));
 }
 
 Scheduler::Load Scheduler::load() const {

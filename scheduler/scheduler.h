@@ -2,10 +2,10 @@
 // tensors, no threads, the clock is passed in; the same calls give the same plans. Not thread-safe:
 // the step loop owns it.
 //
-// A sequence waits, is admitted when its whole KV need fits, goes through the trunk in chunks, then
-// through its skipping layers in slices, then decodes one token a step until it is removed. Its
-// first token comes from the prefill's logits; each decode step writes the token before to every
-// layer's cache, so the last of max_new_tokens is never written.
+// A sequence waits, is admitted when the memory that it is promised fits, goes through the trunk in
+// chunks, then through its skipping layers in slices, then decodes one token a step until it is
+// removed. Its first token comes from the prefill's logits; each decode step writes the token
+// before to every layer's cache, so the last of max_new_tokens is never written.
 //
 // Memory for a prompt is promised at admission, and for the first of its new tokens; an answer that
 // grows beyond them takes what is free, and where nothing is, the youngest sequence of the lowest
@@ -18,11 +18,11 @@
 // What a step may take is a time: a cost model that learns from the steps that ran says how much
 // prefill fits beside the decodes. Shortest remaining prefill first, where waiting makes a prefill
 // shorter by the time waited: a short prompt does not stand behind a long one, and nobody stands
-// behind newcomers for longer than their own prefill takes.
+// behind newcomers of their own client for longer than their own prefill takes.
 //
-// Trunks are shared: the full blocks of a prompt whose keys are in the prefix cache are not computed
-// again, and those it computes itself are left there for others. A sequence only reads what it
-// shares. Cached blocks that nobody reads are free memory to everybody else.
+// Trunks are shared: the full blocks of a prompt whose keys are in the prefix cache are not
+// computed again, and those it computes itself are left there for others. A sequence only reads
+// what it shares. Cached blocks that nobody reads are free memory to everybody else.
 //
 // Beside these ordinary sequences there may be a few of idle priority, for work that nobody waits
 // for. They go through the same phases, one after the other, in steps of their own that are planned
@@ -34,6 +34,7 @@
 #include <cstdint>
 #include <deque>
 #include <map>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -56,21 +57,22 @@ class Scheduler {
     int64_t num_blocks = 0;
     int32_t block_tokens = 32;
     int32_t layers = 0;
-    int32_t max_running = 32;       // admitted sequences, prefilling or decoding: the widest decode
-    int32_t max_prefilling = 2;     // admitted and still in prefill (each holds hidden states)
-    int32_t max_queue = 256;        // waiting sequences
+    int32_t max_running = 32;    // admitted sequences, prefilling or decoding: the widest decode
+    int32_t max_prefilling = 2;  // admitted and still in prefill (each holds hidden states)
+    int32_t max_queue = 256;     // waiting sequences
     int64_t max_queue_tokens = int64_t{1} << 40;  // their prompts' tokens, unless there is only one
-    int64_t max_pinned_blocks = int64_t{1} << 40;    // of pinned prefixes
-    int64_t promised_new_tokens = int64_t{1} << 40;  // at admission; fewer than it may need: overcommit
-    int32_t max_idle = 2;           // sequences of idle priority, the one that runs included
-    int64_t min_chunk_tokens = 32;  // trunk chunks end at multiples of it, or with the prompt
-    int64_t min_slice_rows = 64;    // likewise slices of skipping layers
-    int64_t chunk_tokens = 512;     // largest trunk chunk
-    double busy_step_seconds = 0.09;  // a step while others decode, or of an idle sequence
-    double idle_step_seconds = 0.2;   // a step while nobody does
-    bool shortest_first = true;       // false: first come, first served
-    int32_t state_blocks = 0;         // blocks that keep one block's hidden states behind a trunk
-    Work cost;                        // what the cost model starts from, seconds per unit
+    int64_t max_pinned_blocks = int64_t{1} << 40;  // of pinned prefixes
+    int64_t promised_new_tokens = int64_t{1}
+                                  << 40;  // at admission; fewer than it may need: overcommit
+    int32_t max_idle = 2;                 // sequences of idle priority, the one that runs included
+    int64_t min_chunk_tokens = 32;        // trunk chunks end at multiples of it, or with the prompt
+    int64_t min_slice_rows = 64;          // likewise slices of skipping layers
+    int64_t chunk_tokens = 512;           // largest trunk chunk
+    double busy_step_seconds = 0.09;      // a step while others decode, or of an idle sequence
+    double idle_step_seconds = 0.2;       // a step while nobody does
+    bool shortest_first = true;           // false: first come, first served
+    int32_t state_blocks = 0;  // blocks that keep one block's hidden states behind a trunk
+    Work cost;                 // what the cost model starts from, seconds per unit
   };
 
   using Phase = SequencePhase;
@@ -136,7 +138,8 @@ class Scheduler {
   // further, as the write would fall outside of what was reserved: nobody else's blocks are
   // touched, and CheckInvariants reports the mistake.
   //
-  // An idle sequence whose blocks an ordinary one needs is dropped, and listed in the plan.
+  // A sequence that had to give its blocks to another is listed in the plan: an idle one is
+  // dropped, an ordinary one waits again.
   StepPlan Plan(absl::Time now);
 
   // Records that `plan`, the latest one, ran (or those of its items that did). Sequences removed
@@ -204,15 +207,16 @@ class Scheduler {
   // false where it was itself the one to go.
   bool MakeRoom(Sequence& sequence, int64_t missing, StepPlan& plan);
   void Preempt(Sequence& sequence, StepPlan& plan);
-  bool PlanTrunk(Sequence& sequence, double left, StepPlan& plan);
-  bool PlanSlice(Sequence& sequence, double left, StepPlan& plan);
+  // The time that was planned; none where nothing was.
+  std::optional<double> PlanTrunk(Sequence& sequence, double left, StepPlan& plan);
+  std::optional<double> PlanSlice(Sequence& sequence, double left, StepPlan& plan);
 
   // Blocks that nobody holds or is promised.
   int64_t Spare() const;
   // Takes blocks from the pool, where need be from prefixes that nobody reads.
   bool Take(int64_t count, std::vector<BlockId>& blocks);
-  // Takes what layer `layer` lacks to hold `tokens` tokens: what was promised first, then what is to
-  // spare. False, and nothing taken, beyond the sequence's limit.
+  // Takes what layer `layer` lacks to hold `tokens` tokens: what was promised first, then what is
+  // to spare. False, and nothing taken, beyond the sequence's limit.
   bool Cover(Sequence& sequence, int32_t layer, int64_t tokens);
   int64_t Missing(const Sequence& sequence, int32_t layer, int64_t tokens) const;
   // Takes the blocks for the states of all full blocks before token `end`, as far as there is room.

@@ -37,11 +37,11 @@ struct Sequence {
   std::vector<BlockTable> tables;  // by layer; empty until admitted
   // The chain whose blocks its trunk tables begin with: found there, or left there by itself.
   std::vector<PrefixNode*> prefix;
-  int64_t cached_blocks = 0;        // how many of `prefix` were found
-  std::vector<BlockId> states;      // for blocks after `prefix` whose tokens are planned
-  bool publishes = false;           // leaves what follows `prefix` in the cache
-  bool planned = false;            // in the latest plan, which is not committed
-  bool over_limit = false;         // a plan would have needed more than was reserved
+  int64_t cached_blocks = 0;    // how many of `prefix` were found
+  std::vector<BlockId> states;  // for blocks after `prefix` whose tokens are planned
+  bool publishes = false;       // leaves what follows `prefix` in the cache
+  bool planned = false;         // in the latest plan, which is not committed
+  bool over_limit = false;      // a plan would have needed more than was reserved
 
   int64_t kv_tokens(int32_t layer) const {
     switch (phase) {

@@ -15,12 +15,17 @@ int64_t SaturatingAdd(int64_t a, int64_t b) {
   return a > kMax - b ? kMax : a + b;
 }
 
+int64_t KvLimit(const SequenceShape& shape, int32_t layer, int64_t new_tokens) {
+  const int64_t prompt = shape.kv_prompt_tokens[layer];
+  return shape.prefix_only ? prompt : SaturatingAdd(prompt, new_tokens - 1);
+}
+
 bool IsWork(double flops) { return std::isfinite(flops) && flops >= 0; }
 
 bool IsLayer(const SkipLayer& layer, int64_t rows) {
-  return layer.rows == rows && IsWork(layer.key_flops) && IsWork(layer.probe_flops) && IsWork(layer.ffn_probe_flops) &&
-         IsWork(layer.attention_flops_per_row) && IsWork(layer.attention_flops_per_pair) &&
-         IsWork(layer.ffn_flops_per_row);
+  return layer.rows == rows && IsWork(layer.key_flops) && IsWork(layer.probe_flops) &&
+         IsWork(layer.ffn_probe_flops) && IsWork(layer.attention_flops_per_row) &&
+         IsWork(layer.attention_flops_per_pair) && IsWork(layer.ffn_flops_per_row);
 }
 
 }  // namespace
@@ -70,14 +75,13 @@ absl::Status CheckShape(const SequenceShape& shape, int32_t layers) {
 }
 
 int64_t KvLimit(const SequenceShape& shape, int32_t layer) {
-  if (shape.prefix_only) return shape.kv_prompt_tokens[layer];
-  return SaturatingAdd(shape.kv_prompt_tokens[layer], shape.max_new_tokens - 1);
+  return KvLimit(shape, layer, shape.max_new_tokens);
 }
 
-int64_t BlocksFor(const SequenceShape& shape, int32_t block_tokens) {
+int64_t BlocksFor(const SequenceShape& shape, int64_t new_tokens, int32_t block_tokens) {
   int64_t blocks = 0;
   for (int32_t l = 0; l < shape.layers(); ++l) {
-    blocks = SaturatingAdd(blocks, BlocksFor(KvLimit(shape, l), block_tokens));
+    blocks = SaturatingAdd(blocks, BlocksFor(KvLimit(shape, l, new_tokens), block_tokens));
   }
   return blocks;
 }

@@ -21,7 +21,8 @@ inline int64_t BlocksFor(int64_t tokens, int32_t block_tokens) {
   return tokens / block_tokens + (tokens % block_tokens != 0);
 }
 
-// Sum over layers of the blocks of KvLimit; the largest int64_t where the sum is beyond it.
-int64_t BlocksFor(const SequenceShape& shape, int32_t block_tokens);
+// Sum over layers of the blocks of KvLimit, were max_new_tokens `new_tokens`; the largest int64_t
+// where the sum is beyond it.
+int64_t BlocksFor(const SequenceShape& shape, int64_t new_tokens, int32_t block_tokens);
 
 }  // namespace skipserve

@@ -95,9 +95,9 @@ absl::StatusOr<int64_t> Scheduler::Pin(const std::vector<PrefixKey>& keys) {
   }
   if (prefixes_.pinned_blocks() > options_.max_pinned_blocks) {
     prefixes_.Unpin(chain);
-    return absl::ResourceExhaustedError(absl::StrCat(
-        "prefixes that are kept may take ", options_.max_pinned_blocks,
-        " KV blocks, all together: drop one, or raise --kv-memory-mb"));
+    return absl::ResourceExhaustedError(
+        absl::StrCat("prefixes that are kept may take ", options_.max_pinned_blocks,
+                     " KV blocks, all together: drop one, or raise --kv-memory-mb"));
   }
   if (largest <= left && Spare() >= 0) return static_cast<int64_t>(chain.size());
   prefixes_.Unpin(chain);

@@ -27,9 +27,9 @@ struct PrefixKeyHash {
 
 // The work of one skipping layer of a prompt: `rows` tokens attend, then as many feed forward.
 struct SkipLayer {
-  int64_t rows = 0;            // as many as its cache takes
-  double key_flops = 0;        // of keys that are projected for all candidates, before the first row
-  double probe_flops = 0;      // likewise of the scores
+  int64_t rows = 0;        // as many as its cache takes
+  double key_flops = 0;    // of keys that are projected for all candidates, before the first row
+  double probe_flops = 0;  // likewise of the scores
   double ffn_probe_flops = 0;  // before the first row feeds forward
   double attention_flops_per_row = 0;
   double attention_flops_per_pair = 0;  // (query, key) among the rows, causal
@@ -83,8 +83,8 @@ struct TrunkItem {
   int32_t layer_begin = 0;
   int32_t layer_end = 0;
   // Where the hidden states that leave the trunk are kept for the prefix cache: of the prompt's
-  // blocks from `first_state_block` on, state_blocks each. All their tokens are before token_end. Only
-  // with a chunk's last slice.
+  // blocks from `first_state_block` on, state_blocks each. All their tokens are before token_end.
+  // Only with a chunk's last slice.
   int64_t first_state_block = 0;
   std::vector<BlockId> states;
 };

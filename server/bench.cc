@@ -139,7 +139,9 @@ class Bencher {
 absl::Status Run(const BenchJob& job, const ToolIo& io) {
   ProgressLine progress(io.err);
   progress.Say("loading the model");
-  ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine, OpenEngine(job.engine));
+  EngineOptions options = job.engine;
+  options.prefix_cache = false;  // or each run pays for memory that nobody has touched yet
+  ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine, OpenEngine(options));
   ASSIGN_OR_RETURN(const std::vector<BenchCell> cells, MeasureAll(*engine, job, progress));
   progress.Clear();
   const int threads = job.engine.threads > 0 ? job.engine.threads : AvailableCpus();

@@ -100,8 +100,8 @@ absl::StatusOr<PrefixRequest> PrefixFromProto(const v1::ReadPrefixRequest& proto
                                               const Engine& engine) {
   PrefixRequest out;
   out.name = proto.name();
-  if (out.name.empty() || out.name.size() > kMaxPrefixNameBytes) {
-    return Bad("name", absl::StrCat("must have 1 to ", kMaxPrefixNameBytes, " bytes"));
+  if (out.name.empty() || out.name.size() > kMaxPrefixName) {
+    return Bad("name", absl::StrCat("must have 1 to ", kMaxPrefixName, " bytes"));
   }
   ASSIGN_OR_RETURN(out.skip, SkipFromProto(proto.skip(), engine.info()));
   ASSIGN_OR_RETURN(out.cache_salt, CacheSaltFromProto(proto.cache_salt()));

@@ -135,8 +135,8 @@ absl::StatusOr<GenerateRequest> RequestFromProto(const v1::GenerateRequest& prot
     RETURN_IF_ERROR(CheckRange<int64_t>("logprobs", proto.logprobs(), 0, kMaxLogprobs));
     out.logprobs = proto.logprobs();
   }
-  if (proto.user().size() > kMaxUserBytes) {
-    return Bad("user", absl::StrCat("must have at most ", kMaxUserBytes, " bytes"));
+  if (proto.user().size() > kMaxClient) {
+    return Bad("user", absl::StrCat("must have at most ", kMaxClient, " bytes"));
   }
   out.client = proto.user();
   out.priority = proto.priority();

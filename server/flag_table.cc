@@ -84,7 +84,8 @@ std::vector<Flag> MakeTable() {
       Bind(kServe, "Requests", "max-queue-tokens", FIELD(engine.max_queue_tokens),
            "Tokens that the prompts which wait may have, all together; 0: no bound.", kZeroOrMore),
       Bind(kServe, "Requests", "promised-tokens", FIELD(engine.promised_tokens),
-           "New tokens whose KV memory a request is sure of when it is admitted. Longer answers take "
+           "New tokens whose KV memory a request is sure of when it is admitted. Longer answers "
+           "take "
            "what is free, or begin again later; 0: all that they may need is promised.",
            kZeroOrMore),
       Bind(kServe, "Requests", "api-keys-file", FIELD(serve.api_keys_file),
@@ -101,7 +102,7 @@ std::vector<Flag> MakeTable() {
       Bind(kServe, "Requests", "stop-seconds", FIELD(serve.stop_seconds),
            "What ended answers then get to reach slow readers in.", {0, 86400}),
       BindOff(kServe, "Prefix cache", "no-prefix-cache", FIELD(engine.prefix_cache),
-          "Read every prompt from its first token, also where others began alike."),
+              "Read every prompt from its first token, also where others began alike."),
       Bind(kServe, "Prefix cache", "prefix-states", FIELD(engine.prefix_states),
            "Of the hidden states kept for prompts that skip: f32, or bf16, which takes half the "
            "memory and rounds them."),

@@ -21,7 +21,7 @@ struct GrpcOptions {
   std::string model_path;          // its last part is accepted as a name too
   int worker_threads = 2;          // for tokenizing
   ApiKeys api_keys;
-  int max_message_mb = 64;         // a prompt of a million tokens takes 5 as text
+  int max_message_mb = 64;  // a prompt of a million tokens takes 5 as text
 };
 
 class GrpcServer {

@@ -121,39 +121,37 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* GrpcService::Generate(
   CompletionContext about{NewCallId("gen"), kEndpoint};
   std::shared_ptr<GenerateStream> stream = GenerateStream::Create(about.id, deadline, Open());
   // gRPC keeps `context` and `request` until the stream ends, which it does not before Started.
-  boost::asio::post(workers_, [this, context, request, begun, deadline, stream,
-                               about = std::move(about)] {
-    auto call = Guarded<CompletionRequest>([&]() -> absl::StatusOr<CompletionRequest> {
-      ASSIGN_OR_RETURN(const std::string client, ClientOf(*context, options_));
-      ASSIGN_OR_RETURN(CompletionRequest read, ReadCall(*request, engine_, options_, deadline));
-      // A key says whose it is; without keys the caller's word is good enough.
-      if (!client.empty()) read.generate.client = read.generate.tenant = client;
-      return read;
-    });
-    if (!call.ok()) {
-      CountRefused(metrics_, about, call.status(), absl::Now() - begun);
-      return stream->Started(call.status());
-    }
-    stream->ExpectChoices(call->n);
-    auto completion = Completion::Start(engine_, metrics_, *std::move(call), about, stream);
-    if (absl::IsResourceExhausted(completion.status())) {
-      context->AddTrailingMetadata("retry-after", RetrySeconds(engine_.load().retry_after));
-    }
-    stream->Started(std::move(completion));
-  });
+  boost::asio::post(
+      workers_, [this, context, request, begun, deadline, stream, about = std::move(about)] {
+        auto call = Guarded<CompletionRequest>([&]() -> absl::StatusOr<CompletionRequest> {
+          ASSIGN_OR_RETURN(const std::string client, ClientOf(*context, options_));
+          ASSIGN_OR_RETURN(CompletionRequest read, ReadCall(*request, engine_, options_, deadline));
+          // A key says whose it is; without keys the caller's word is good enough.
+          if (!client.empty()) read.generate.client = read.generate.tenant = client;
+          return read;
+        });
+        if (!call.ok()) {
+          CountRefused(metrics_, about, call.status(), absl::Now() - begun);
+          return stream->Started(call.status());
+        }
+        stream->ExpectChoices(call->n);
+        auto completion = Completion::Start(engine_, metrics_, *std::move(call), about, stream);
+        if (absl::IsResourceExhausted(completion.status())) {
+          context->AddTrailingMetadata("retry-after", RetrySeconds(engine_.RetryAfter()));
+        }
+        stream->Started(std::move(completion));
+      });
   return stream.get();
 }
 
 grpc::ServerUnaryReactor* GrpcService::AnswerOnWorker(grpc::CallbackServerContext* context,
-                                                      grpc::ByteBuffer* response,
-                                                      std::function<Answer()> answer) {
+                                                      grpc::ByteBuffer* response, AnswerTo answer) {
   auto* reactor = new UnaryCall(Open());
-  if (const auto client = ClientOf(*context, options_); !client.ok()) {
-    reactor->Finish(ToGrpcStatus(client.status()));
-    return reactor;
-  }
-  boost::asio::post(workers_, [response, reactor, answer = std::move(answer)] {
-    Answer bytes = Guarded<grpc::ByteBuffer>(answer);
+  boost::asio::post(workers_, [this, context, response, reactor, answer = std::move(answer)] {
+    Answer bytes = Guarded<grpc::ByteBuffer>([&]() -> Answer {
+      ASSIGN_OR_RETURN(const std::string client, ClientOf(*context, options_));
+      return answer(client);
+    });
     const grpc::Status status = ToGrpcStatus(bytes.status());
     if (bytes.ok()) *response = *std::move(bytes);
     reactor->Finish(status);
@@ -161,62 +159,60 @@ grpc::ServerUnaryReactor* GrpcService::AnswerOnWorker(grpc::CallbackServerContex
   return reactor;
 }
 
+grpc::ServerUnaryReactor* GrpcService::AnswerAtOnce(
+    grpc::CallbackServerContext* context, const std::function<void(const std::string&)>& answer) {
+  const absl::StatusOr<std::string> client = ClientOf(*context, options_);
+  if (client.ok()) answer(*client);
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  reactor->Finish(ToGrpcStatus(client.status()));
+  return reactor;
+}
+
 grpc::ServerUnaryReactor* GrpcService::Tokenize(grpc::CallbackServerContext* context,
                                                 const grpc::ByteBuffer* request,
                                                 grpc::ByteBuffer* response) {
-  return AnswerOnWorker(context, response, [this, request]() -> Answer {
-    ASSIGN_OR_RETURN(const auto proto, FromBytes<v1::TokenizeRequest>(*request));
-    ASSIGN_OR_RETURN(const std::vector<int32_t> ids, PromptFromProto(proto, engine_));
-    v1::TokenizeResponse tokens;
-    tokens.mutable_token_ids()->Assign(ids.begin(), ids.end());
-    for (const int32_t id : ids) {
-      tokens.add_token_bytes(std::string(engine_.tokenizer().TokenBytes(id)));
-    }
-    return ToBytes(tokens);
-  });
+  return AnswerOnWorker(
+      context, response, [this, request](const std::string& /*client*/) -> Answer {
+        ASSIGN_OR_RETURN(const auto proto, FromBytes<v1::TokenizeRequest>(*request));
+        ASSIGN_OR_RETURN(const std::vector<int32_t> ids, PromptFromProto(proto, engine_));
+        v1::TokenizeResponse tokens;
+        tokens.mutable_token_ids()->Assign(ids.begin(), ids.end());
+        for (const int32_t id : ids) {
+          tokens.add_token_bytes(std::string(engine_.tokenizer().TokenBytes(id)));
+        }
+        return ToBytes(tokens);
+      });
 }
 
 grpc::ServerUnaryReactor* GrpcService::Detokenize(grpc::CallbackServerContext* context,
                                                   const grpc::ByteBuffer* request,
                                                   grpc::ByteBuffer* response) {
-  return AnswerOnWorker(context, response, [this, request]() -> Answer {
-    ASSIGN_OR_RETURN(const auto proto, FromBytes<v1::DetokenizeRequest>(*request));
-    RETURN_IF_ERROR(
-        CheckTokenIds(proto.token_ids(), "token_ids", engine_.info().config.vocab_size));
-    v1::DetokenizeResponse text;
-    text.set_text(engine_.tokenizer().Decode(proto.token_ids(), !proto.show_special_tokens()));
-    return ToBytes(text);
-  });
+  return AnswerOnWorker(
+      context, response, [this, request](const std::string& /*client*/) -> Answer {
+        ASSIGN_OR_RETURN(const auto proto, FromBytes<v1::DetokenizeRequest>(*request));
+        RETURN_IF_ERROR(
+            CheckTokenIds(proto.token_ids(), "token_ids", engine_.info().config.vocab_size));
+        v1::DetokenizeResponse text;
+        text.set_text(engine_.tokenizer().Decode(proto.token_ids(), !proto.show_special_tokens()));
+        return ToBytes(text);
+      });
 }
 
 grpc::ServerUnaryReactor* GrpcService::GetModelInfo(grpc::CallbackServerContext* context,
                                                     const v1::GetModelInfoRequest* /*request*/,
                                                     v1::GetModelInfoResponse* response) {
-  if (const auto client = ClientOf(*context, options_); !client.ok()) {
-    grpc::ServerUnaryReactor* refused = context->DefaultReactor();
-    refused->Finish(ToGrpcStatus(client.status()));
-    return refused;
-  }
-  ModelInfoToProto(engine_.info(), response);
-  response->set_served_name(options_.served_name);
-  response->set_has_chat_template(engine_.chat_template() != nullptr);
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  reactor->Finish(grpc::Status::OK);
-  return reactor;
+  return AnswerAtOnce(context, [&](const std::string& /*client*/) {
+    ModelInfoToProto(engine_.info(), response);
+    response->set_served_name(options_.served_name);
+    response->set_has_chat_template(engine_.chat_template() != nullptr);
+  });
 }
 
 grpc::ServerUnaryReactor* GrpcService::GetLoad(grpc::CallbackServerContext* context,
                                                const v1::GetLoadRequest* /*request*/,
                                                v1::GetLoadResponse* response) {
-  if (const auto client = ClientOf(*context, options_); !client.ok()) {
-    grpc::ServerUnaryReactor* refused = context->DefaultReactor();
-    refused->Finish(ToGrpcStatus(client.status()));
-    return refused;
-  }
-  LoadToProto(engine_.load(), response);
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  reactor->Finish(grpc::Status::OK);
-  return reactor;
+  return AnswerAtOnce(
+      context, [&](const std::string& /*client*/) { LoadToProto(engine_.load(), response); });
 }
 
 grpc::ServerUnaryReactor* GrpcService::ReadPrefix(grpc::CallbackServerContext* context,
@@ -242,25 +238,17 @@ grpc::ServerUnaryReactor* GrpcService::ReadPrefix(grpc::CallbackServerContext* c
 grpc::ServerUnaryReactor* GrpcService::ListPrefixes(grpc::CallbackServerContext* context,
                                                     const v1::ListPrefixesRequest* /*request*/,
                                                     v1::ListPrefixesResponse* response) {
-  const auto client = ClientOf(*context, options_);
-  if (!client.ok()) {
-    grpc::ServerUnaryReactor* refused = context->DefaultReactor();
-    refused->Finish(ToGrpcStatus(client.status()));
-    return refused;
-  }
-  for (const PrefixInfo& info : engine_.Prefixes(*client)) {
-    PrefixToProto(info, response->add_prefixes());
-  }
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  reactor->Finish(grpc::Status::OK);
-  return reactor;
+  return AnswerAtOnce(context, [&](const std::string& client) {
+    for (const PrefixInfo& info : engine_.Prefixes(client)) {
+      PrefixToProto(info, response->add_prefixes());
+    }
+  });
 }
 
 grpc::ServerUnaryReactor* GrpcService::DropPrefix(grpc::CallbackServerContext* context,
                                                   const grpc::ByteBuffer* request,
                                                   grpc::ByteBuffer* response) {
-  return AnswerOnWorker(context, response, [this, context, request]() -> Answer {
-    ASSIGN_OR_RETURN(const std::string client, ClientOf(*context, options_));
+  return AnswerOnWorker(context, response, [this, request](const std::string& client) -> Answer {
     ASSIGN_OR_RETURN(const auto proto, FromBytes<v1::DropPrefixRequest>(*request));
     RETURN_IF_ERROR(engine_.DropPrefix(client, proto.name()));
     return ToBytes(v1::DropPrefixResponse());

@@ -59,13 +59,16 @@ class GrpcService final : public GrpcServiceBase {
 
  private:
   using Answer = absl::StatusOr<grpc::ByteBuffer>;
+  using AnswerTo = std::function<Answer(const std::string& client)>;
 
   // Counts a call as open until the function that it gives is called.
   std::function<void()> Open();
-  // Answers a unary call on a worker.
+  // Answers a unary call of a client by its key, on a worker or on gRPC's own thread.
   grpc::ServerUnaryReactor* AnswerOnWorker(grpc::CallbackServerContext* context,
-                                           grpc::ByteBuffer* response,
-                                           std::function<Answer()> answer);
+                                           grpc::ByteBuffer* response, AnswerTo answer);
+  grpc::ServerUnaryReactor* AnswerAtOnce(
+      grpc::CallbackServerContext* context,
+      const std::function<void(const std::string& client)>& answer);
 
   Engine& engine_;
   Metrics& metrics_;

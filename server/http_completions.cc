@@ -200,8 +200,7 @@ asio::awaitable<void> Handle(HttpContext& context, HttpExchange& exchange, OpenA
   const int choices = static_cast<int>(call.prompts.size()) * call.request.n;
   Work work(exchange.executor());
   if (const absl::Status started = work.Start(context, call, about); !started.ok()) {
-    co_await exchange.Reply(
-        ErrorReply(ApiErrorFromStatus(started), context.engine.load().retry_after));
+    co_await exchange.Reply(ErrorReply(ApiErrorFromStatus(started), context.engine.RetryAfter()));
     co_return;
   }
   exchange.StartWatch([events = work.events()] { events->Wake(); });

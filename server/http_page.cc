@@ -21,9 +21,9 @@ std::string HashSource(absl::string_view element) {
   const size_t begin = page.find(open) + open.size();
   Sha256 hash;
   hash.Update(page.substr(begin, page.find(close, begin) - begin));
-  const absl::StatusOr<std::string> hex = hash.HexDigest();
-  if (!hex.ok()) return "'none'";
-  return absl::StrCat("'sha256-", absl::Base64Escape(absl::HexStringToBytes(*hex)), "'");
+  const absl::StatusOr<std::string> digest = hash.Digest();
+  if (!digest.ok()) return "'none'";
+  return absl::StrCat("'sha256-", absl::Base64Escape(*digest), "'");
 }
 
 std::string SecurityPolicy() {

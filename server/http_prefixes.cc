@@ -91,7 +91,7 @@ asio::awaitable<void> HandleReadPrefix(HttpContext& context, HttpExchange& excha
       StartPrefix(context.engine, context.metrics, std::move(call.request), about, events);
   if (!id.ok()) {
     co_await exchange.Reply(
-        ErrorReply(ApiErrorFromStatus(id.status()), context.engine.load().retry_after));
+        ErrorReply(ApiErrorFromStatus(id.status()), context.engine.RetryAfter()));
     co_return;
   }
   const auto cancel = absl::MakeCleanup([&context, &id] { context.engine.Cancel(*id); });

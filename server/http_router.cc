@@ -54,7 +54,8 @@ asio::awaitable<void> Dispatch(HttpContext& context, HttpExchange& exchange) {
 
 const std::vector<HttpRoute>& HttpRoutes() {
   static const auto* const routes = new std::vector<HttpRoute>{
-      {"GET", "/", "a page for people, to ask and to see what was skipped", HandlePage, nullptr, true},
+      {"GET", "/", "a page for people, to ask and to see what was skipped", HandlePage, nullptr,
+       true},
       {"GET", "/help", "this list", HandleHelp, nullptr, true},
       {"POST", "/v1/chat/completions", "answer a chat; OpenAI's API", nullptr,
        HandleChatCompletions},
@@ -68,8 +69,7 @@ const std::vector<HttpRoute>& HttpRoutes() {
       {"GET", "/v1/models/*", "the same by name", HandleModel},
       {"POST", "/tokenize", "{\"text\" or \"messages\"} to token ids", HandleTokenize},
       {"POST", "/detokenize", "{\"tokens\"} to text", HandleDetokenize},
-      {"GET", "/health", "200 while the process lives", HandleHealth, nullptr,
-       true},
+      {"GET", "/health", "200 while the process lives", HandleHealth, nullptr, true},
       {"GET", "/ready", "200 while requests are taken, with the levels that fell back; else 503",
        HandleReady, nullptr, true},
       {"GET", "/load", "queue, running requests and KV memory", HandleLoad},

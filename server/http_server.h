@@ -22,7 +22,7 @@ struct HttpOptions {
   std::string served_name;         // the model's name for clients
   std::string model_path;          // its last part is accepted as a name too
   ApiKeys api_keys;
-  bool page = true;                // for people, at /
+  bool page = true;  // for people, at /
 
   int io_threads = 2;
   int worker_threads = 2;  // for parsing and tokenizing

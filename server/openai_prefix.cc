@@ -14,8 +14,8 @@ namespace {
 void ReadName(FieldReader& fields, std::string* out) {
   if (fields.Find("name") == nullptr) return fields.Fail("name", "is missing");
   fields.String("name", out);
-  if (out->empty() || out->size() > kMaxPrefixNameBytes) {
-    fields.Fail("name", absl::StrCat("must have 1 to ", kMaxPrefixNameBytes, " bytes"));
+  if (out->empty() || out->size() > kMaxPrefixName) {
+    fields.Fail("name", absl::StrCat("must have 1 to ", kMaxPrefixName, " bytes"));
   }
 }
 

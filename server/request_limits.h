@@ -11,9 +11,7 @@ inline constexpr int kMaxChoices = 128;         // answers of one call: n times 
 inline constexpr int64_t kMaxLogprobs = 20;     // beside the token's own
 inline constexpr size_t kMaxTokenRules = 4096;  // token ids in logit_bias, and among the stop rules
 inline constexpr size_t kMaxStops = 16;
-inline constexpr size_t kMaxStopBytes = 1024;  // of each
-inline constexpr size_t kMaxUserBytes = 256;
-inline constexpr size_t kMaxPrefixNameBytes = 128;
+inline constexpr size_t kMaxStopBytes = 1024;                              // of each
 inline constexpr int64_t kMaxCount = std::numeric_limits<int32_t>::max();  // max_tokens, top_k ...
 
 }  // namespace skipserve

@@ -2,13 +2,12 @@
 // it, and of what is thrown. Pure functions, but for the log line of an exception.
 #pragma once
 
+#include <exception>
 #include <string>
 
-#include <exception>
-
 #include "absl/status/status.h"
-#include "absl/time/time.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 
 namespace grpc {
 class Status;

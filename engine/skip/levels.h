@@ -36,6 +36,9 @@ class SkipLevels {
   // have.
   absl::StatusOr<ResolvedSkip> Resolve(const SkipRequest& request, int64_t prompt_tokens) const;
 
+  // Everything computed, and why although skipping was asked for.
+  ResolvedSkip Dense(int64_t prompt_tokens, std::string reason) const;
+
   // FLOPs of one layer of a resolved prefill.
   LayerFlops Flops(const ResolvedSkip& skip, int32_t layer) const {
     return PlanFlops(skip.plan, layer, skip.policy, config_, proxy_);
@@ -48,7 +51,6 @@ class SkipLevels {
   const SkipSettings& settings() const { return settings_; }
 
  private:
-  ResolvedSkip Dense(int64_t prompt_tokens, std::string reason) const;
   absl::StatusOr<SkipPolicy> PolicyOf(const SkipRequest& request, const std::string& level) const;
 
   ModelConfig config_;

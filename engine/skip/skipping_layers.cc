@@ -89,12 +89,10 @@ absl::Status SkippingLayers::Run(int32_t layer, int64_t row_begin, int64_t row_e
 void SkippingLayers::ChooseActive(int32_t layer, SkipState& state, TensorView x) {
   const LayerPlan& plan = state.plan.layers[layer];
   const IndexView candidates = state.candidates.positions();
-  state.has_keys = plan.probes;
   state.active = candidates;
   if (plan.probes) Probe(layer, state, x, candidates);
   if (!plan.skips() && !plan.probes) return;
-  state.active =
-      Select(state.candidates.scores(), state, plan.active, state.active_memory.i32());
+  state.active = Select(state.candidates.scores(), state, plan.active, state.active_memory.i32());
   if (!plan.probes) return;
   const int64_t cols = decoder_.kv_cols();
   decoder_.ops().GatherRows(TensorView(keys_.f32(), candidates.size, cols),
@@ -162,7 +160,7 @@ void SkippingLayers::Attend(int32_t layer, SkipState& state, TensorView x, int64
     const KvSegment segment{0, rows, begin + rows, blocks};
     const AttentionBatch batch{piece, {&segment, 1}, &pool};
     const TensorView keys(state.keys.f32() + begin * cols, rows, cols);
-    decoder_.Attend(layer, x, piece, batch, state.has_keys ? &keys : nullptr);
+    decoder_.Attend(layer, x, piece, batch, state.plan.layers[layer].probes ? &keys : nullptr);
   }
 }
 

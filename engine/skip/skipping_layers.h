@@ -29,7 +29,6 @@ struct SkipState {
   // Of the layer that it is in: the positions that attend and that feed forward, and K of the
   // former where a probe has computed it.
   IndexView active, fed;
-  bool has_keys = false;
   Buffer active_memory, fed_memory;  // [the largest layer's active]
   Buffer keys;                       // likewise [, kv_heads * head_dim]
 };

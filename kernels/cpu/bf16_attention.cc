@@ -40,8 +40,8 @@ class Carver {
   size_t used_ = 0;
 };
 
-// kKeys rows of K as the right side [dim, kKeys], Paired: pairs of neighbouring elements are moved as
-// one.
+// kKeys rows of K as the right side [dim, kKeys], Paired: pairs of neighbouring elements are moved
+// as one.
 void PackKeys(const uint16_t* const* k, int64_t dim, uint32_t* out) {
   for (int64_t block = 0; block < kKeys; block += 64) {
     for (int64_t pair = 0; pair < dim / 2; ++pair, out += 64) {
@@ -75,7 +75,8 @@ class DnnlAttention : public Bf16Attention {
         pack_v_(Reorder(v_rows_, full_.values.weights)),
         known_layout_(dim % 64 == 0 && full_.scores.weights == Paired(dim, kKeys) &&
                       full_.values.weights == Paired(kKeys, dim)) {
-    for (int64_t rows = kStep; rows < kRows; rows += kStep) smaller_.push_back(MakeTile(rows, &full_));
+    for (int64_t rows = kStep; rows < kRows; rows += kStep)
+      smaller_.push_back(MakeTile(rows, &full_));
   }
 
   int64_t head_dim() const override { return dim_; }

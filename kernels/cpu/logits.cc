@@ -39,8 +39,7 @@ int64_t Next(const float* logits, int64_t size, int64_t begin, float least) {
   const V bound = hn::Set(d, std::max(least, -kLargest));
   int64_t i = begin;
   for (; i + n <= size; i += n) {
-    const intptr_t lane =
-        hn::FindFirstTrue(d, hn::Ge(Tame(d, hn::LoadU(d, logits + i)), bound));
+    const intptr_t lane = hn::FindFirstTrue(d, hn::Ge(Tame(d, hn::LoadU(d, logits + i)), bound));
     if (lane >= 0) return i + lane;
   }
   if (i >= size) return size;

@@ -79,7 +79,8 @@ int32_t* Emit(const uint32_t* keys, int64_t count, uint32_t threshold, int64_t t
       const int64_t more = std::min(ties, equals);
       // The first `more` of the equal ones: all before the lane at which they are used up.
       int64_t lanes = n;
-      while (static_cast<int64_t>(hn::CountTrue(du, hn::And(equal, hn::FirstN(du, lanes)))) > more) {
+      while (static_cast<int64_t>(hn::CountTrue(du, hn::And(equal, hn::FirstN(du, lanes)))) >
+             more) {
         --lanes;
       }
       take = hn::Or(take, hn::And(equal, hn::FirstN(du, lanes)));
@@ -100,8 +101,7 @@ int32_t* Choose(const float* scores, int64_t count, int64_t wanted, uint32_t* ke
                 int32_t* out) {
   Keys(scores, count, keys);
   const uint32_t threshold = Threshold(keys, count, wanted);
-  const int64_t above =
-      threshold == ~0u ? 0 : CountAtLeast(keys, count, threshold + 1);
+  const int64_t above = threshold == ~0u ? 0 : CountAtLeast(keys, count, threshold + 1);
   return Emit(keys, count, threshold, wanted - above, first, out);
 }
 

@@ -11,26 +11,13 @@ import concurrent.futures
 import http.client
 import json
 import re
-import subprocess
 import sys
-import tempfile
 import time
 
-TEXT = open("/usr/share/common-licenses/GPL-3", errors="replace").read()
+from servers import DOCUMENT, Skipserve
+
+TEXT = open(DOCUMENT, errors="replace").read()
 SKIPS = ("off", "auto", "fast")
-
-
-def start(skipserve, model):
-    log = tempfile.NamedTemporaryFile("r")
-    begin = time.monotonic()
-    process = subprocess.Popen([skipserve, "serve", model, "--http-port", "0", "--grpc-port", "0", "--no-prefix-cache"],
-                               stdout=open(log.name, "w"), stderr=subprocess.STDOUT)
-    while process.poll() is None:
-        address = re.search(r"http://127.0.0.1:(\d+)", open(log.name).read())
-        if address:
-            return process, int(address.group(1)), time.monotonic() - begin
-        time.sleep(0.005)
-    sys.exit(open(log.name).read())
 
 
 def resident_mb(pid):
@@ -56,8 +43,10 @@ def main():
     parser.add_argument("--skipserve", default="build/release/server/skipserve")
     parser.add_argument("--model", default=".cache/models/SmolLM2-135M-Instruct.Q4_1.gguf")
     a = parser.parse_args()
-    process, port, ready = start(a.skipserve, a.model)
-    print(f"ready after {ready:.2f} s, {resident_mb(process.pid):.0f} MB")
+    begin = time.monotonic()
+    server = Skipserve(a.skipserve, a.model, "--no-prefix-cache")
+    process, port = server.process, server.port
+    print(f"ready after {time.monotonic() - begin:.2f} s, {resident_mb(process.pid):.0f} MB")
     marks = []
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         for part in range(5):

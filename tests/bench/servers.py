@@ -24,7 +24,7 @@ class Skipserve:
             if address:
                 self.port = int(address.group(1))
                 return
-            time.sleep(0.01)
+            time.sleep(0.005)
         sys.exit(open(self.log.name).read())
 
     def __enter__(self):

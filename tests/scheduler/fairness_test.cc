@@ -1,5 +1,5 @@
-// Who comes first: priorities, clients' shares, and a bound on how long anybody waits; and who gives
-// way where answers outgrow the memory.
+// Who comes first: priorities, clients' shares, and a bound on how long anybody waits; and who
+// gives way where answers outgrow the memory.
 #include <map>
 #include <random>
 

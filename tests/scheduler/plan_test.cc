@@ -143,8 +143,9 @@ TEST(Plan, TheOldestPrefillComesFirstAndTheRestGoesOn) {
   ASSERT_THAT(scheduler.Add(2, DenseShape(4, 64, 5)), IsOk());
   ASSERT_THAT(scheduler.Add(3, DenseShape(4, 64, 5)), IsOk());
   // 12 for the first, 16 of the 18 left for two layers of the second, 2 for a little of the third.
-  EXPECT_THAT(scheduler.Plan(kNow).trunks,
-              ElementsAre(IsSlice(1, 0, 12, 0, 4), IsSlice(2, 0, 32, 0, 2), IsSlice(3, 0, 8, 0, 1)));
+  EXPECT_THAT(
+      scheduler.Plan(kNow).trunks,
+      ElementsAre(IsSlice(1, 0, 12, 0, 4), IsSlice(2, 0, 32, 0, 2), IsSlice(3, 0, 8, 0, 1)));
 }
 
 Scheduler::Options ShortestFirst() {

@@ -57,9 +57,8 @@ TEST(NextChunk, IsTheLongestOfWhichALayerFitsThroughTheMostLayersThatDo) {
           int32_t layers = 1;
           while (layers < 4 && (layers + 1) * layer <= time) ++layers;
           const TrunkPiece chunk = NextChunk(shape, {begin}, 8, max_tokens, time, cost);
-          ASSERT_EQ(chunk.token_end, expected)
-              << "prompt " << prompt << " begin " << begin << " max_tokens " << max_tokens
-              << " time " << time;
+          ASSERT_EQ(chunk.token_end, expected) << "prompt " << prompt << " begin " << begin
+                                               << " max_tokens " << max_tokens << " time " << time;
           ASSERT_EQ(chunk.layer_end, layers);
           ASSERT_EQ(chunk.seconds, layers * layer);
         }
@@ -147,10 +146,10 @@ TEST(NextSlice, IsTheLongestThatFits) {
 
 TEST(Shape, BlocksAreCountedByLayer) {
   // Trunk layers 9 + 3 tokens, skipping layers 5 + 3, in blocks of 4.
-  EXPECT_EQ(BlocksFor(SkippingShape(4, 9, 5, 4), 4), 2 * 3 + 2 * 2);
+  EXPECT_EQ(BlocksFor(SkippingShape(4, 9, 5, 4), 4, 4), 2 * 3 + 2 * 2);
   // The last new token is never written: 8 + 1 - 1 tokens are two blocks.
-  EXPECT_EQ(BlocksFor(DenseShape(4, 8, 1), 4), 4 * 2);
-  EXPECT_EQ(BlocksFor(DenseShape(4, 8, 2), 4), 4 * 3);
+  EXPECT_EQ(BlocksFor(DenseShape(4, 8, 1), 1, 4), 4 * 2);
+  EXPECT_EQ(BlocksFor(DenseShape(4, 8, 2), 2, 4), 4 * 3);
 }
 
 }  // namespace

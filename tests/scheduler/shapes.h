@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <random>
 
 #include "gmock/gmock.h"
 #include "scheduler/scheduler.h"
@@ -9,6 +10,20 @@
 namespace skipserve {
 
 inline const absl::Time kNow = absl::UnixEpoch() + absl::Hours(1);
+
+// Chance from one seed: a life that fails can be run again.
+class Dice {
+ public:
+  explicit Dice(uint64_t seed) : random_(seed) {}
+  uint64_t Any() { return random_(); }
+  int64_t Between(int64_t low, int64_t high) {
+    return low + static_cast<int64_t>(random_() % static_cast<uint64_t>(high - low + 1));
+  }
+  bool Chance(int64_t percent) { return Between(0, 99) < percent; }
+
+ private:
+  std::mt19937_64 random_;
+};
 
 // All layers in the trunk; one FLOP a token.
 SequenceShape DenseShape(int32_t layers, int64_t prompt_tokens, int64_t max_new_tokens);
@@ -21,8 +36,8 @@ SequenceShape SkippingShape(int32_t layers, int64_t prompt_tokens, int64_t kept,
 // Every FLOP of a prefill takes a second, and nothing else takes time.
 Work SecondAFlop();
 
-// Four layers, blocks of 4 tokens, minimal chunks of 8 tokens, chunks of 32, slices of whole layers;
-// 10 seconds a busy step, 1000 an idle one; first come, first served.
+// Four layers, blocks of 4 tokens, minimal chunks of 8 tokens, chunks of 32, slices of whole
+// layers; 10 seconds a busy step, 1000 an idle one; first come, first served.
 Scheduler::Options SmallOptions(int64_t num_blocks = 1000);
 
 // Plans and commits until `id` decodes.

@@ -3,7 +3,6 @@
 // memory in which every slot knows the tokens it was computed from: what a sequence reads must be
 // what it would have computed itself, whoever computed it, whatever was evicted in between.
 #include <map>
-#include <random>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -26,10 +25,13 @@ struct Counts {
 
 class Life {
  public:
-  Life(uint64_t seed, Counts& counts) : random_(seed), counts_(counts), options_(Options()),
-                                        scheduler_(options_),
-                                        memory_(options_.num_blocks * options_.block_tokens),
-                                        arrivals_(Between(5, 60)) {}
+  Life(uint64_t seed, Counts& counts)
+      : dice_(seed),
+        counts_(counts),
+        options_(Options()),
+        scheduler_(options_),
+        memory_(options_.num_blocks * options_.block_tokens),
+        arrivals_(Between(5, 60)) {}
 
   absl::Status Run() {
     for (int step = 0; arrivals_ > 0 || !scheduler_.idle(); ++step) {
@@ -52,10 +54,8 @@ class Life {
     uint64_t own = 0;              // what nobody shares
   };
 
-  int64_t Between(int64_t low, int64_t high) {
-    return low + static_cast<int64_t>(random_() % static_cast<uint64_t>(high - low + 1));
-  }
-  bool Chance(int64_t percent) { return Between(0, 99) < percent; }
+  int64_t Between(int64_t low, int64_t high) { return dice_.Between(low, high); }
+  bool Chance(int64_t percent) { return dice_.Chance(percent); }
 
   Scheduler::Options Options() {
     Scheduler::Options options;
@@ -96,7 +96,7 @@ class Life {
     }
     const uint64_t document = static_cast<uint64_t>(Between(1, 3)), salt = Chance(80) ? 0 : 1;
     const int64_t shared = Chance(20) ? 0 : Between(0, 90);
-    prompt.own = random_();
+    prompt.own = dice_.Any();
     uint64_t chain = Chain(Chain(salt, document), static_cast<uint64_t>(shape.trunk_layers));
     for (int64_t i = 0; i < shape.prompt_tokens; ++i) {
       chain = Chain(chain, i < shared ? document : prompt.own);
@@ -146,11 +146,10 @@ class Life {
       ++it;
       if (absl::Status status = CheckMemory(id, prompt); !status.ok()) return status;
       const int32_t last = options_.layers - 1;
-      const bool done =
-          scheduler_.phase(id) == Scheduler::Phase::kDone ||
-          (scheduler_.phase(id) == Scheduler::Phase::kDecode &&
-           scheduler_.kv_tokens(id, last) ==
-               prompt.shape.kv_prompt_tokens[last] + prompt.shape.max_new_tokens - 1);
+      const bool done = scheduler_.phase(id) == Scheduler::Phase::kDone ||
+                        (scheduler_.phase(id) == Scheduler::Phase::kDecode &&
+                         scheduler_.kv_tokens(id, last) ==
+                             prompt.shape.kv_prompt_tokens[last] + prompt.shape.max_new_tokens - 1);
       if (!done) continue;
       ++counts_.finished;
       Remove(id);
@@ -220,7 +219,8 @@ class Life {
         WriteKv(item.id, l, item.token_begin, item.token_end);
       }
       for (size_t i = 0; i < item.states.size(); ++i) {
-        const int64_t block = item.first_state_block + static_cast<int64_t>(i) / options_.state_blocks;
+        const int64_t block =
+            item.first_state_block + static_cast<int64_t>(i) / options_.state_blocks;
         const int64_t last = (block + 1) * options_.block_tokens - 1;
         EXPECT_LT(last, item.token_end);
         memory_[item.states[i] * options_.block_tokens] =
@@ -276,7 +276,7 @@ class Life {
     begun_.erase(id);
   }
 
-  std::mt19937_64 random_;
+  Dice dice_;
   Counts& counts_;
   const Scheduler::Options options_;
   Scheduler scheduler_;

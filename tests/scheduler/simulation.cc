@@ -2,7 +2,6 @@
 #include "simulation.h"
 
 #include <algorithm>
-#include <random>
 #include <tuple>
 
 #include "absl/strings/match.h"
@@ -20,7 +19,7 @@ constexpr int64_t kMaxSteps = 100000;  // far more than any of these lives needs
 class Simulation {
  public:
   explicit Simulation(uint64_t seed)
-      : random_(seed),
+      : dice_(seed),
         options_(RandomOptions()),
         scheduler_(options_),
         twin_(options_),
@@ -51,10 +50,8 @@ class Simulation {
   }
 
  private:
-  int64_t Between(int64_t low, int64_t high) {
-    return low + static_cast<int64_t>(random_() % static_cast<uint64_t>(high - low + 1));
-  }
-  bool Chance(int64_t percent) { return Between(0, 99) < percent; }
+  int64_t Between(int64_t low, int64_t high) { return dice_.Between(low, high); }
+  bool Chance(int64_t percent) { return dice_.Chance(percent); }
 
   Scheduler::Options RandomOptions() {
     Scheduler::Options options;
@@ -158,10 +155,9 @@ class Simulation {
               [](const TrunkItem& i) {
                 return std::tuple(i.id, i.token_begin, i.token_end, i.layer_begin, i.layer_end);
               }) &&
-        equal(plan.skips, twin.skips,
-              [](const SkipItem& i) {
-                return std::tuple(i.id, i.begin.layer, i.begin.row, i.end.layer, i.end.row);
-              })) {
+        equal(plan.skips, twin.skips, [](const SkipItem& i) {
+          return std::tuple(i.id, i.begin.layer, i.begin.row, i.end.layer, i.end.row);
+        })) {
       return absl::OkStatus();
     }
     return absl::InternalError("idle sequences change the plan of ordinary ones");
@@ -259,7 +255,7 @@ class Simulation {
     }
   }
 
-  std::mt19937_64 random_;
+  Dice dice_;
   Scheduler::Options options_;
   Scheduler scheduler_;
   Scheduler twin_;

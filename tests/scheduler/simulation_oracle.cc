@@ -301,8 +301,8 @@ absl::Status Oracle::CheckPrefills(const StepPlan& plan, absl::Time now) {
       if (absl::Status status = CheckTrunk(record, item, left, found == 0); !status.ok()) {
         return status;
       }
-      const double cost = LayerCost(record, item.token_begin, item.token_end) *
-                          (item.layer_end - item.layer_begin);
+      const double cost =
+          LayerCost(record, item.token_begin, item.token_end) * (item.layer_end - item.layer_begin);
       over_budget += cost > left;
       left -= cost;
       ++found;

@@ -60,7 +60,7 @@ class Oracle {
     int64_t trunk = 0;
     int64_t chunk_end = 0;     // of the chunk on its way, if it has passed any layer
     int32_t chunk_layers = 0;  // that it has passed
-    SkipPoint skip;  // how far the skipping layers are
+    SkipPoint skip;            // how far the skipping layers are
     int64_t decoded = 0;
     absl::Time seen = absl::InfiniteFuture();
 

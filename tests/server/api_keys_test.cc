@@ -27,7 +27,8 @@ TEST(ApiKeys, WithoutAFileEverybodyMayAsk) {
 }
 
 TEST(ApiKeys, AKeyIsItsClients) {
-  const auto keys = ApiKeys::Read(FileOf("# ours\nalpha team-a\nbeta\tteam-b\r\n\ngamma team-a\ndelta"));
+  const auto keys =
+      ApiKeys::Read(FileOf("# ours\nalpha team-a\nbeta\tteam-b\r\n\ngamma team-a\ndelta"));
   ASSERT_TRUE(keys.ok()) << keys.status();
   EXPECT_TRUE(keys->required());
   EXPECT_EQ(*keys->Client("Bearer alpha"), "team-a");
@@ -39,8 +40,8 @@ TEST(ApiKeys, AKeyIsItsClients) {
 TEST(ApiKeys, OthersAreRefused) {
   const auto keys = ApiKeys::Read(FileOf("alpha team-a\n"));
   ASSERT_TRUE(keys.ok());
-  for (const char* header : {"", "Bearer ", "Bearer Alpha", "alpha", "Bearer alpha ", "Basic alpha",
-                             "Bearer team-a"}) {
+  for (const char* header :
+       {"", "Bearer ", "Bearer Alpha", "alpha", "Bearer alpha ", "Basic alpha", "Bearer team-a"}) {
     EXPECT_EQ(keys->Client(header).status().code(), absl::StatusCode::kUnauthenticated) << header;
   }
 }

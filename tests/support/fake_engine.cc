@@ -109,7 +109,8 @@ absl::StatusOr<RequestId> FakeEngine::ReadPrefix(PrefixRequest request,
                                                  std::shared_ptr<ResponseSink> sink) {
   absl::MutexLock lock(&mutex_);
   if (absl::Status status = Refuse(); !status.ok()) return status;
-  if (HasPrefix(request.tenant, request.name)) return absl::AlreadyExistsError("there is one of that name");
+  if (HasPrefix(request.tenant, request.name))
+    return absl::AlreadyExistsError("there is one of that name");
   prefix_requests_.push_back(request);
   Running running;
   PrefixInfo& info = running.prefix.emplace();
@@ -163,6 +164,11 @@ void FakeEngine::Drain(absl::Duration grace) {
   mutex_.Await(absl::Condition(&idle));
 }
 
+absl::Duration FakeEngine::RetryAfter() const {
+  absl::MutexLock lock(&mutex_);
+  return retry_after_;
+}
+
 EngineLoad FakeEngine::load() const {
   absl::MutexLock lock(&mutex_);
   EngineLoad load;
@@ -174,7 +180,6 @@ EngineLoad FakeEngine::load() const {
   for (const auto& [name, prefix] : prefixes_) load.prefix_tokens += prefix.tokens;
   load.prefixes = static_cast<int64_t>(prefixes_.size());
   load.kv_blocks_by_layer.assign(options_.layers, static_cast<int64_t>(running_.size()));
-  load.retry_after = retry_after_;
   load.draining = draining_;
   load.fallbacks = fallbacks_;
   return load;

@@ -60,6 +60,7 @@ class FakeEngine : public Engine {
                                        std::shared_ptr<ResponseSink> sink) override;
   std::vector<PrefixInfo> Prefixes(absl::string_view tenant) const override;
   absl::Status DropPrefix(absl::string_view tenant, absl::string_view name) override;
+  absl::Duration RetryAfter() const override;
   EngineLoad load() const override;
   const ModelInfo& info() const override { return info_; }
   const Tokenizer& tokenizer() const override { return *tokenizer_; }
@@ -101,7 +102,8 @@ class FakeEngine : public Engine {
   using Events = std::vector<std::function<void()>>;
 
   absl::Status Refuse() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  bool HasPrefix(const std::string& tenant, const std::string& name) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool HasPrefix(const std::string& tenant, const std::string& name) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   RequestId Start(Running running) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Run();
   // One token, or the end, of each request that is due.

@@ -17,9 +17,9 @@
 namespace skipserve::testing {
 
 struct RunOptions {
-  int64_t chunk_tokens = 1 << 20;  // trunk chunk
+  int64_t chunk_tokens = 1 << 20;         // trunk chunk
   int64_t slice_rows = int64_t{1} << 40;  // of skipping layers in one slice, each counted twice
-  int32_t trunk_layers = 1 << 20;  // layers in one slice of a chunk
+  int32_t trunk_layers = 1 << 20;         // layers in one slice of a chunk
   bool shuffle_blocks = false;
   int32_t block_tokens = 16;
   DType dtype = DType::kF32;

@@ -7,10 +7,11 @@
 
 namespace skipserve {
 
-Answer::Answer(GenerateRequest request, ResolvedSkip skip, int64_t max_tokens,
+Answer::Answer(GenerateRequest request, ResolvedSkip skip, SequenceShape shape, int64_t max_tokens,
                const Tokenizer& tokenizer, std::shared_ptr<ResponseSink> sink, absl::Time submitted)
     : request_(std::move(request)),
       skip_(std::move(skip)),
+      shape_(std::move(shape)),
       max_tokens_(max_tokens),
       tokenizer_(tokenizer),
       sink_(std::move(sink)),

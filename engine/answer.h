@@ -13,14 +13,15 @@
 #include "engine/skip/levels.h"
 #include "engine/stop_matcher.h"
 #include "engine/tokenizer.h"
+#include "scheduler/types.h"
 
 namespace skipserve {
 
 class Answer {
  public:
   // `max_tokens` is the request's limit with defaults filled in.
-  Answer(GenerateRequest request, ResolvedSkip skip, int64_t max_tokens, const Tokenizer& tokenizer,
-         std::shared_ptr<ResponseSink> sink, absl::Time submitted);
+  Answer(GenerateRequest request, ResolvedSkip skip, SequenceShape shape, int64_t max_tokens,
+         const Tokenizer& tokenizer, std::shared_ptr<ResponseSink> sink, absl::Time submitted);
 
   // Draws the next token and gives it out. True when the answer is complete; Finish then tells the
   // sink.
@@ -46,7 +47,11 @@ class Answer {
 
   const GenerateRequest& request() const { return request_; }
   const ResolvedSkip& skip() const { return skip_; }
+  const SequenceShape& shape() const { return shape_; }
   int32_t last_token() const { return last_token_; }
+  int64_t generated() const { return generated_; }
+  absl::Time submitted() const { return submitted_; }
+  absl::Time first_token_at() const { return first_token_; }  // InfinitePast: none yet
 
  private:
   bool EndsAnswer(int32_t token) const;
@@ -55,6 +60,7 @@ class Answer {
 
   const GenerateRequest request_;
   const ResolvedSkip skip_;
+  const SequenceShape shape_;
   const int64_t max_tokens_;
   const Tokenizer& tokenizer_;
   const std::shared_ptr<ResponseSink> sink_;

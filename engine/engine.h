@@ -14,9 +14,11 @@
 #include "engine/chat_template.h"
 #include "engine/model_config.h"
 #include "engine/request.h"
+#include "engine/request_trace.h"
 #include "engine/skip/guard.h"
 #include "engine/skip/level_figures.h"
 #include "engine/tokenizer.h"
+#include "scheduler/scheduler.h"
 
 namespace skipserve {
 
@@ -99,11 +101,16 @@ struct CanaryEvent {
   std::string why;       // it was dropped or failed
 };
 
-// What the engine tells whoever counts: called from the step thread, must return at once.
+// What the engine tells whoever counts: called from the step thread where nothing else is said,
+// must return at once.
 class EngineObserver {
  public:
   virtual ~EngineObserver() = default;
-  virtual void OnStep(absl::Duration duration, int64_t decode_tokens, int64_t prefill_tokens) = 0;
+  virtual void OnOpen(const Scheduler::Options& /*options*/) {}  // first, on the opener's thread
+  virtual void OnStep(absl::Duration /*duration*/, int64_t /*decode_tokens*/,
+                      int64_t /*prefill_tokens*/) {}
+  // Ended, or refused for want of room or time; on any thread.
+  virtual void OnRequest(const RequestTrace& /*trace*/) {}
   virtual void OnCanary(const CanaryEvent& /*event*/) {}
   virtual void OnLevelChange(const LevelChange& /*change*/) {}
 };

@@ -27,6 +27,7 @@ LlmEngine::LlmEngine(EngineParts parts)
     : parts_(std::move(parts)),
       guard_(LevelNames(parts_.info), parts_.canary.guard),
       scheduler_(parts_.scheduler) {
+  if (parts_.observer) parts_.observer->OnOpen(parts_.scheduler);
   thread_ = std::thread([this] { Loop(); });
 }
 
@@ -49,10 +50,14 @@ absl::StatusOr<RequestId> LlmEngine::Submit(GenerateRequest request,
   ASSIGN_OR_RETURN(ResolvedSkip skip, Resolve(request, now));
   ASSIGN_OR_RETURN(SequenceShape shape, Shape(request, skip, max_tokens));
   RETURN_IF_ERROR(PreferCached(request, max_tokens, skip, shape));
-  auto answer = std::make_shared<Answer>(std::move(request), std::move(skip), max_tokens,
-                                         *parts_.tokenizer, std::move(sink), now);
-  absl::MutexLock lock(&mutex_);
-  return Queue(std::move(shape), std::move(answer));
+  auto answer = std::make_shared<Answer>(std::move(request), std::move(skip), std::move(shape),
+                                         max_tokens, *parts_.tokenizer, std::move(sink), now);
+  absl::StatusOr<RequestId> id = [&] {
+    absl::MutexLock lock(&mutex_);
+    return Queue(answer);
+  }();
+  if (!id.ok()) TellRequest(*answer, id.status(), now);
+  return id;
 }
 
 absl::Status LlmEngine::PreferCached(const GenerateRequest& request, int64_t max_tokens,
@@ -73,10 +78,10 @@ absl::Status LlmEngine::PreferCached(const GenerateRequest& request, int64_t max
   return absl::OkStatus();
 }
 
-absl::StatusOr<RequestId> LlmEngine::Queue(SequenceShape shape, AnswerPtr answer) {
+absl::StatusOr<RequestId> LlmEngine::Queue(AnswerPtr answer) {
   if (draining_) return absl::UnavailableError("the server is shutting down; try another one");
   const RequestId id = next_id_++;
-  if (absl::Status status = scheduler_.Add(id, std::move(shape)); !status.ok()) {
+  if (absl::Status status = scheduler_.Add(id, answer->shape()); !status.ok()) {
     if (!absl::StartsWith(status.message(), Scheduler::kNeverFits)) return status;
     return absl::ResourceExhaustedError(absl::StrCat(
         status.message(), ": lower max_tokens, shorten the prompt, or raise --kv-memory-mb"));
@@ -364,6 +369,22 @@ void LlmEngine::ObserveStep(const StepPlan& plan, absl::Duration duration) {
   parts_.observer->OnStep(duration, static_cast<int64_t>(plan.decodes.size()), prefill_tokens);
 }
 
+void LlmEngine::TellRequest(const Answer& answer, const absl::Status& status, absl::Time now) {
+  if (!parts_.observer) return;
+  RequestTrace trace;
+  trace.arrived = answer.submitted();
+  trace.shape = answer.shape();
+  trace.new_tokens = answer.generated();
+  if (answer.generated() > 0) trace.ttft = answer.first_token_at() - answer.submitted();
+  trace.total = now - answer.submitted();
+  trace.status = status.code();
+  {
+    absl::MutexLock lock(&mutex_);
+    trace.cost = scheduler_.cost().rates();
+  }
+  parts_.observer->OnRequest(trace);
+}
+
 void LlmEngine::Finish(std::vector<Ended> ended) {
   for (Ended& e : ended) {
     const GenerateRequest& request = e.answer->request();
@@ -376,7 +397,9 @@ void LlmEngine::Finish(std::vector<Ended> ended) {
       parts_.executor->Forget(e.id);
     }
     const bool ended_well = e.status.ok();
-    e.answer->Finish(std::move(e.status), std::move(report), parts_.now());
+    const absl::Time now = parts_.now();
+    TellRequest(*e.answer, e.status, now);
+    e.answer->Finish(std::move(e.status), std::move(report), now);
     StartCanary(e.id, *e.answer, ended_well);
     absl::MutexLock lock(&mutex_);
     --open_;

@@ -102,8 +102,8 @@ class LlmEngine final : public Engine {
   // cost model thinks.
   bool TooLate(RequestId id, absl::Time deadline, absl::Time now) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  absl::StatusOr<RequestId> Queue(SequenceShape shape, AnswerPtr answer)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::StatusOr<RequestId> Queue(AnswerPtr answer) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void TellRequest(const Answer& answer, const absl::Status& status, absl::Time now);
   // Dense instead, where the prefix cache makes that the shorter way to the first token.
   absl::Status PreferCached(const GenerateRequest& request, int64_t max_tokens, ResolvedSkip& skip,
                             SequenceShape& shape);

@@ -57,16 +57,16 @@ absl::StatusOr<RequestId> LlmEngine::ReadPrefix(PrefixRequest request,
   prefix.info.tokens = shape.prompt_tokens;
   prefix.info.trunk_layers = shape.trunk_layers;
   prefix.info.skip_level = skip.level;
-  auto answer = std::make_shared<Answer>(std::move(reading), std::move(skip), 1, *parts_.tokenizer,
-                                         std::move(sink), now);
+  auto answer = std::make_shared<Answer>(std::move(reading), std::move(skip), std::move(shape), 1,
+                                         *parts_.tokenizer, std::move(sink), now);
   absl::MutexLock lock(&mutex_);
   const PrefixName name(request.tenant, request.name);
   if (prefixes_.count(name)) {
     return absl::AlreadyExistsError(absl::StrCat("there is a prefix named \"", request.name,
                                                  "\"; drop it first, or choose another name"));
   }
-  prefix.info.kv_blocks = scheduler_.BlocksNeeded(shape);
-  ASSIGN_OR_RETURN(const RequestId id, Queue(std::move(shape), std::move(answer)));
+  prefix.info.kv_blocks = scheduler_.BlocksNeeded(answer->shape());
+  ASSIGN_OR_RETURN(const RequestId id, Queue(std::move(answer)));
   reading_.emplace(id, name);
   prefixes_.emplace(name, std::move(prefix));
   return id;

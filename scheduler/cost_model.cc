@@ -24,6 +24,12 @@ double CostModel::Seconds(const Work& work) const {
   return seconds;
 }
 
+Work CostModel::rates() const {
+  Work rates = prior_;
+  for (size_t k = 0; k < kWorkKinds; ++k) rates.amounts[k] *= factors_[k];
+  return rates;
+}
+
 void CostModel::Observe(const Work& work, double seconds) {
   std::array<double, kWorkKinds> expected;  // by the prior, seconds of each kind
   double squares = 0;

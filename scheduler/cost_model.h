@@ -40,6 +40,7 @@ class CostModel {
   // (normalised least mean squares); one step that was held up by something else moves them little.
   void Observe(const Work& work, double seconds);
   int64_t observed() const { return observed_; }  // steps
+  Work rates() const;                             // seconds per unit, as of now
 
  private:
   Work prior_;

@@ -151,6 +151,7 @@ class Scheduler {
 
   // Whether enough steps have been observed for its times to mean something.
   bool knows_times() const { return cost_.observed() >= 16; }
+  const CostModel& cost() const { return cost_; }
   // Of such a prompt's prefill, with what the prefix cache has of it, by the cost model.
   double PrefillSeconds(const SequenceShape& shape) const;
 

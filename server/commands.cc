@@ -13,10 +13,20 @@
 #include "server/engine_log.h"
 #include "server/interrupt.h"
 #include "server/metrics.h"
+#include "server/observers.h"
 #include "server/serve.h"
+#include "server/trace.h"
 #include "spdlog/spdlog.h"
 
 namespace skipserve {
+namespace {
+
+int Fail(const absl::Status& status) {
+  std::cerr << "skipserve: " << status.message() << std::endl;
+  return 1;
+}
+
+}  // namespace
 
 int RunServe(const Options& options) {
   absl::Notification stop;
@@ -27,9 +37,17 @@ int RunServe(const Options& options) {
   });
   signal(SIGPIPE, SIG_IGN);  // whoever read our output may have gone; the clients have not
   Metrics metrics;
+  EngineLog log;
+  std::vector<EngineObserver*> told = {&log, &metrics};
+  absl::StatusOr<std::unique_ptr<TraceFile>> trace;
+  if (!options.serve.record_trace.empty()) {
+    trace = TraceFile::Create(options.serve.record_trace);
+    if (!trace.ok()) return Fail(trace.status());
+    told.push_back(trace->get());
+  }
+  Observers observers(std::move(told));
   EngineOptions engine_options = options.engine;
-  EngineLog log(metrics);
-  engine_options.observer = &log;
+  engine_options.observer = &observers;
   absl::StatusOr<std::unique_ptr<Engine>> engine = OpenEngine(engine_options);
   absl::Status status = engine.status();
   signals.OnInterrupt([&stop] { stop.Notify(); });
@@ -37,9 +55,7 @@ int RunServe(const Options& options) {
     status = ServeEngine(**engine, metrics, options.engine.model_path, options.serve, std::cout,
                          [&stop] { stop.WaitForNotification(); });
   }
-  if (status.ok()) return 0;
-  std::cerr << "skipserve: " << status.message() << std::endl;
-  return 1;
+  return status.ok() ? 0 : Fail(status);
 }
 
 int RunGenerate(const Options& options) {

@@ -4,10 +4,6 @@
 
 namespace skipserve {
 
-void EngineLog::OnStep(absl::Duration duration, int64_t decode_tokens, int64_t prefill_tokens) {
-  next_.OnStep(duration, decode_tokens, prefill_tokens);
-}
-
 void EngineLog::OnCanary(const CanaryEvent& event) {
   using Outcome = CanaryEvent::Outcome;
   nlohmann::ordered_json line = {
@@ -20,7 +16,6 @@ void EngineLog::OnCanary(const CanaryEvent& event) {
     line[event.outcome == Outcome::kDropped ? "dropped" : "failed"] = event.why;
   }
   LogEvent(event.outcome == Outcome::kFailed ? spdlog::level::warn : spdlog::level::info, line);
-  next_.OnCanary(event);
 }
 
 void EngineLog::OnLevelChange(const LevelChange& change) {
@@ -46,7 +41,6 @@ void EngineLog::OnLevelChange(const LevelChange& change) {
       break;
   }
   LogEvent(severity, line);
-  next_.OnLevelChange(change);
 }
 
 }  // namespace skipserve

@@ -116,6 +116,9 @@ std::vector<Flag> MakeTable() {
            "The model's name for clients; by default that of its file."),
       BindOff(kServe, "Addresses", "no-page", FIELD(serve.http.page),
               "Without the page for people at the HTTP address."),
+      Bind(kServe, "Log", "record-trace", FIELD(serve.record_trace),
+           "Write arrivals, lengths and work of all requests to this file, never text, for "
+           "simulation."),
       Bind(kServe, "Limits", "grpc-max-message-mb", FIELD(serve.grpc.max_message_mb),
            "Largest gRPC request, MiB.", {1, 1024}),
       Bind(kServe, "Limits", "grpc-workers", FIELD(serve.grpc.worker_threads),

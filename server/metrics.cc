@@ -115,6 +115,9 @@ struct Metrics::Series {
   prometheus::Counter& prefix_evictions =
       AddCounter(registry, "skipserve_prefix_cache_evicted_blocks_total",
                  "Blocks of tokens that left the prefix cache for others.");
+  prometheus::Counter& preemptions =
+      AddCounter(registry, "skipserve_preemptions_total",
+                 "Running answers that gave up their KV blocks to others and began again.");
   prometheus::Gauge& prefixes =
       AddGauge(registry, "skipserve_prefixes", "Prefixes read ahead and kept under a name.");
   prometheus::Histogram& step = AddHistogram(registry, "skipserve_step_duration_seconds",
@@ -233,8 +236,11 @@ std::string Metrics::Expose(const EngineLoad& load) {
   series_->prefixes.Set(static_cast<double>(load.prefixes));
   absl::MutexLock lock(&mutex_);
   // The engine counts these itself; of two loads the older may come last.
-  const double evictions = static_cast<double>(load.prefix_evictions);
-  series_->prefix_evictions.Increment(std::max(0.0, evictions - series_->prefix_evictions.Value()));
+  const auto raise = [](prometheus::Counter& counter, int64_t to) {
+    counter.Increment(std::max(0.0, static_cast<double>(to) - counter.Value()));
+  };
+  raise(series_->prefix_evictions, load.prefix_evictions);
+  raise(series_->preemptions, load.preemptions);
   for (const LevelFallback& fallback : load.fallbacks) levels_.insert(fallback.level);
   for (const std::string& level : levels_) {
     const bool fallen = absl::c_any_of(

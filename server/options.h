@@ -22,6 +22,7 @@ struct ServeOptions {
   uint16_t http_port = 8080;       // 0: a free one, printed
   std::string served_name;         // "": that of the model's file
   std::string api_keys_file;       // "": everybody may ask
+  std::string record_trace;        // where to; "": nowhere
   double drain_seconds = 20;       // what running answers get when the server is told to stop
   double stop_seconds = 5;         // and then their last words, to reach their readers
   GrpcOptions grpc;                // host, port and name are those above

@@ -7,7 +7,6 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
-#include "server/engine_log.h"
 #include "server/http_server.h"
 #include "server/metrics.h"
 #include "tests/server/http_client.h"
@@ -19,14 +18,13 @@ using testing::HasSubstr;
 
 TEST(CanaryHttpTest, AFallbackIsSeenEverywhere) {
   Metrics metrics;
-  EngineLog log(metrics);
   EngineOptions options;
   options.model_path = std::string(SKIPSERVE_SOURCE_DIR) + "/tests/golden/tiny/tiny.gguf";
   options.dtype = "f32";
   options.kv_memory_mb = 64;
   options.canary.rate = 1;
   options.canary.guard.max_kl = 1e-9;
-  options.observer = &log;
+  options.observer = &metrics;
   const auto engine = OpenEngine(options);
   ASSERT_TRUE(engine.ok()) << engine.status();
   const auto server = HttpServer::Start(**engine, metrics, {});

@@ -9,6 +9,7 @@
 #include "gtest/gtest.h"
 #include "server/engine_log.h"
 #include "server/log.h"
+#include "server/observers.h"
 #include "server/status.h"
 
 namespace skipserve {
@@ -159,10 +160,11 @@ TEST(MetricsTest, CanariesAreCountedByLevelAndOutcome) {
   EXPECT_THAT(metrics.Expose(load), HasSubstr("skipserve_level_fallback{level=\"fast\"} 1\n"));
 }
 
-TEST(EngineLogTest, TellsCanariesAndLevelsAndPassesThemOn) {
+TEST(ObserversTest, AllAreToldOfCanariesAndLevelsAndTheLogSaysThem) {
   ASSERT_TRUE(SetUpLogging("info", "text").ok());
   Metrics metrics;
-  EngineLog log(metrics);
+  EngineLog engine_log;
+  Observers log({&engine_log, &metrics});
   testing::internal::CaptureStderr();
   log.OnStep(absl::Milliseconds(4), 1, 2);
   log.OnCanary({CanaryEvent::Outcome::kMeasured, "fast", 2000, 32, 29, 0.25, ""});

@@ -5,3 +5,4 @@ add_room_test(tools_page_test SRCS ${TOOLS_TESTS}/tools_page_test.cc DEPS server
 foreach(test tools_generate_test tools_calibrate_test tools_inspect_test tools_bench_test tools_eval_test)
   add_room_test(${test} SRCS ${TOOLS_TESTS}/${test}.cc DEPS server_tools)
 endforeach()
+add_room_test(trace_test SRCS ${TOOLS_TESTS}/trace_test.cc DEPS replay server_core engine)

@@ -7,7 +7,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "absl/strings/strip.h"
+#include "engine/request.h"
 #include "engine/sha256.h"
 #include "engine/status_macros.h"
 
@@ -48,6 +48,9 @@ absl::Status ApiKeys::Add(absl::string_view line) {
   if (words.size() > 2) {
     return absl::InvalidArgumentError("a key and a name are two words; a name has no spaces");
   }
+  if (words.size() == 2 && words[1].size() > kMaxClient) {
+    return absl::InvalidArgumentError(absl::StrCat("a name has at most ", kMaxClient, " bytes"));
+  }
   ASSIGN_OR_RETURN(const std::string digest, DigestOf(words[0]));
   const std::string name = words.size() == 2 ? words[1] : absl::StrCat("key-", digest.substr(0, 8));
   if (!clients_.emplace(digest, name).second) {
@@ -58,10 +61,12 @@ absl::Status ApiKeys::Add(absl::string_view line) {
 
 absl::StatusOr<std::string> ApiKeys::Client(absl::string_view authorization) const {
   if (!required()) return std::string();
-  if (!absl::ConsumePrefix(&authorization, "Bearer ") || authorization.empty()) {
+  constexpr absl::string_view kScheme = "Bearer ";  // in any case: RFC 7235, 2.1
+  if (!absl::StartsWithIgnoreCase(authorization, kScheme) ||
+      authorization.size() == kScheme.size()) {
     return absl::UnauthenticatedError("an API key is required: send Authorization: Bearer KEY");
   }
-  ASSIGN_OR_RETURN(const std::string digest, DigestOf(authorization));
+  ASSIGN_OR_RETURN(const std::string digest, DigestOf(authorization.substr(kScheme.size())));
   const auto found = clients_.find(digest);
   if (found == clients_.end()) return absl::UnauthenticatedError("this API key is not known");
   return found->second;

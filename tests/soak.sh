@@ -19,7 +19,7 @@ soak() {
   ./deploy/python.sh tests/soak/soak.py "$build/soak/soak_server" --replay "$build/scheduler/replay_trace" \
     --minutes "$minutes" ${memory:+"$memory"} "$@"
 }
-# Little KV memory, hardly more than one full context: it has to be fought for.
-soak tests/golden/tiny/tiny.gguf "$@" -- --kv-memory-mb 2
+# Little KV memory, hardly more than one full context: it has to be fought for. Steps so short that prompts take many.
+soak tests/golden/tiny/tiny.gguf "$@" -- --kv-memory-mb 2 --max-token-gap 0.002
 # Fewer questions and clients: each takes a hundred times as long.
 soak "$model" --questions 24 --clients 5 --faults 3e-6 "$@" -- --kv-memory-mb 200

@@ -128,6 +128,46 @@ TEST_F(EngineFailureTest, AFailedStartInAFailedStepEndsEachRequestOnce) {
   for (const auto& sink : all) EXPECT_EQ(sink->finishes_, 1);
 }
 
+// Stops in the first probe until it is told to go on.
+class PausingOps : public cpu::CpuOps {
+ public:
+  struct Gate {
+    absl::Notification reached, go;
+  };
+  explicit PausingOps(Gate& gate) : CpuOps(2), gate_(gate) {}
+  void ProbeScores(TensorView q, TensorView k, const ProbeParams& params, float* scores) override {
+    if (!gate_.reached.HasBeenNotified()) gate_.reached.Notify();
+    gate_.go.WaitForNotification();
+    CpuOps::ProbeScores(q, k, params, scores);
+  }
+
+ private:
+  Gate& gate_;
+};
+
+// In steps so small that others of its slices are still to come.
+TEST_F(LlmEngineTest, ACancelInTheMiddleOfTheSkippingLayersEndsItThere) {
+  PausingOps::Gate gate;
+  EngineOptions options = TinyOptions();
+  options.max_token_gap = absl::Milliseconds(1);
+  Engine* engine = Keep(OpenEngine(options, std::make_unique<PausingOps>(gate)));
+  auto decoding = std::make_shared<CollectingSink>(), skipping = std::make_shared<CollectingSink>();
+  const auto beside = engine->Submit(SomeRequest(30, 1, 1500), decoding);
+  decoding->WaitForFirstToken();
+  GenerateRequest request = SomeRequest(1500, 2);
+  request.skip = Layered();
+  const auto id = engine->Submit(request, skipping);
+  ASSERT_TRUE(beside.ok() && id.ok());
+  gate.reached.WaitForNotification();
+  engine->Cancel(*id);
+  gate.go.Notify();
+  EXPECT_EQ(skipping->Wait().status.code(), absl::StatusCode::kCancelled);
+  EXPECT_TRUE(skipping->tokens_.empty());
+  engine->Cancel(*beside);
+  decoding->Wait();
+  engine->Drain(absl::Minutes(1));  // before the gate goes
+}
+
 // A sink that breaks the backend as soon as its request has ended, and so before the canary starts.
 class BreakingSink : public CollectingSink {
  public:

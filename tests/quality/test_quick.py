@@ -16,7 +16,7 @@ def evaluation(tmp_path_factory):
     subprocess.run(
         [os.environ["SKIPSERVE_BINARY"], "eval", os.environ["SKIPSERVE_TEST_MODEL"], "/usr/share/common-licenses", "--tasks",
          "fact,summary,continuation", "--lengths", "1536", "--cases", str(FACTS), "--json", str(path)],
-        check=True, timeout=600)
+        check=True)
     return json.loads(path.read_text())
 
 

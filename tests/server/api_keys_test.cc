@@ -33,7 +33,7 @@ TEST(ApiKeys, AKeyIsItsClients) {
   EXPECT_TRUE(keys->required());
   EXPECT_EQ(*keys->Client("Bearer alpha"), "team-a");
   EXPECT_EQ(*keys->Client("Bearer beta"), "team-b");
-  EXPECT_EQ(*keys->Client("Bearer gamma"), "team-a");
+  EXPECT_EQ(*keys->Client("bearer gamma"), "team-a");
   EXPECT_THAT(*keys->Client("Bearer delta"), HasSubstr("key-"));
 }
 
@@ -56,6 +56,7 @@ TEST(ApiKeys, AFileThatCannotBeMeantIsNamed) {
   EXPECT_THAT(message("# nothing\n\n"), HasSubstr("no API key"));
   EXPECT_THAT(message("a b\nc d e\n"), HasSubstr("line 2"));
   EXPECT_THAT(message("a b\na c\n"), HasSubstr("line 2"));
+  EXPECT_THAT(message("a " + std::string(257, 'n')), HasSubstr("at most 256 bytes"));
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "kernels/cpu/cpu_ops.h"
 
@@ -27,6 +28,7 @@ class FaultyOps : public cpu::CpuOps {
   absl::StatusOr<Buffer> Allocate(size_t bytes) override {
     // There are few of these, a handful a request.
     if (Happens(20 * rate_, "allocation refused")) {
+      not_alone_ = dice_() % 2;
       return absl::ResourceExhaustedError("injected: no memory; try again");
     }
     return CpuOps::Allocate(bytes);
@@ -65,6 +67,7 @@ class FaultyOps : public cpu::CpuOps {
     return true;
   }
   void Perhaps() {
+    if (std::exchange(not_alone_, false)) throw std::runtime_error("injected after another fault");
     if (Happens(rate_ / 3, "operation threw")) throw std::runtime_error("injected");
     if (Happens(rate_ / 3, "no memory")) throw std::bad_alloc();
     if (Happens(rate_ / 3, "operation late")) {
@@ -75,6 +78,7 @@ class FaultyOps : public cpu::CpuOps {
   const double rate_;
   std::atomic<bool> armed_{false};
   std::mt19937_64 dice_;
+  bool not_alone_ = false;  // the step that lacks memory fails too
   std::map<std::string, int64_t> counts_;
 };
 

@@ -198,7 +198,7 @@ class Soak:
         ended = sum(ledger["ended"].values())
         if ledger["taken"] != ended:
             self.complain(f"{ledger['taken']} requests taken, {ended} ended")
-        for name in ("ended_twice", "said_after_end", "never_ended", "miscounted", "kv_blocks_used", "kv_blocks_reserved"):
+        for name in ("ended_twice", "said_after_end", "never_ended", "miscounted", "cancelled_late", "kv_blocks_used", "kv_blocks_reserved"):
             if ledger[name]:
                 self.complain(f"{name}: {ledger[name]}")
         self.totals.update(ledger["faults"])

@@ -39,6 +39,7 @@ void PrintLedger(const WatchedEngine& engine, const FaultyOps& ops) {
                                        {"said_after_end", ledger.said_after_end},
                                        {"never_ended", ledger.never_ended},
                                        {"miscounted", ledger.miscounted},
+                                       {"cancelled_late", ledger.cancelled_late},
                                        {"kv_blocks_used", load.kv_blocks_used},
                                        {"kv_blocks_reserved", load.kv_blocks_reserved},
                                        {"preemptions", load.preemptions},

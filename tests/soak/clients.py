@@ -99,8 +99,8 @@ class Client:
             connection.sock.setsockopt(socket.SOL_SOCKET, getattr(socket, option), value)
         body = self.body(i, stream=True, stream_options={"include_usage": True})
         connection.request("POST", "/v1/completions", json.dumps(body), {"Content-Type": "application/json"})
-        response = connection.getresponse()
         yield connection
+        response = connection.getresponse()
         if response.status != 200:
             yield {"refused": (response.status, response.headers, response.read())}
             return
@@ -144,10 +144,13 @@ class Client:
     def hang_up(self, i):
         events = self.events(i)
         connection = next(events)
-        after = self.dice.randrange(8)
-        for n, event in enumerate(events):
-            if n >= after or "refused" in event or "done" in event:
-                break
+        if self.dice.random() < 0.4:  # while the prompt is read
+            time.sleep(self.dice.random() ** 2 * 0.3)
+        else:
+            after = self.dice.randrange(8)
+            for n, event in enumerate(events):
+                if n >= after or "refused" in event or "done" in event:
+                    break
         if connection.sock and self.dice.random() < 0.5:  # with a reset
             connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         connection.close()
@@ -224,8 +227,12 @@ class Client:
         return outcome
 
     def grpc_cancel(self, i):
+        call = self.generate(i, timeout=600)
         after = self.dice.randrange(6)
-        outcome = self.read(self.generate(i, timeout=600), i, lambda n: n >= after)
+        if after == 0:  # while the prompt is read
+            time.sleep(self.dice.random() ** 2 * 0.3)
+            call.cancel()
+        outcome = self.read(call, i, lambda n: n >= after)
         if outcome == "deadline":
             raise Wrong(outcome)
         return outcome

@@ -49,6 +49,9 @@ class Server:
     def text(self):
         return open(self.log.name, errors="replace").read()
 
+    def runs(self):
+        return self.process.poll() is None
+
     def descriptors(self):
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
 
@@ -124,7 +127,7 @@ class Soak:
             sys.exit(quiet.text())
 
     def ask(self, client, until):
-        while not until.is_set():
+        while not until.is_set() and (client.stopping() or client.server.runs()):
             try:
                 kind, outcome = client.act()
                 with self.lock:
@@ -143,7 +146,8 @@ class Soak:
                 crowd = Crowd(self, server, self.dice.randrange(1 << 30))
                 time.sleep(seconds * share)
                 crowd.leave()
-                before = self.settle(server, before)
+                if server.runs():
+                    before = self.settle(server, before)
             code = self.end(server, signal.SIGTERM)
         else:
             crowd = Crowd(self, server, self.dice.randrange(1 << 30))

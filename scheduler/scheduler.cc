@@ -96,12 +96,19 @@ Sequence& Scheduler::Record(SequenceId id, SequenceShape shape) {
   return sequence;
 }
 
-absl::Status Scheduler::Add(SequenceId id, SequenceShape shape) {
-  if (absl::Status status = CheckNew(id, shape); !status.ok()) return status;
-  if (waiting_.size() >= static_cast<size_t>(options_.max_queue)) {
-    return absl::ResourceExhaustedError(absl::StrCat(kQueueFull, waiting_.size(),
+absl::Status Scheduler::CheckQueue(const SequenceShape& shape) const {
+  const auto waiting = static_cast<int64_t>(waiting_.size());
+  if (waiting >= options_.max_queue) {
+    return absl::ResourceExhaustedError(absl::StrCat(kQueueFull, waiting,
                                                      " requests are waiting, at most ",
                                                      options_.max_queue, " may; try again later"));
+  }
+  const auto client = clients_.find(shape.client);
+  if (!shape.client.empty() && client != clients_.end() &&
+      client->second.waiting >= options_.max_queue - waiting) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        kQueueFull, client->second.waiting, " requests of this client are waiting, and the ",
+        options_.max_queue - waiting, " places left are for others; try again later"));
   }
   if (!waiting_.empty() && shape.prompt_tokens > options_.max_queue_tokens - waiting_tokens_) {
     return absl::ResourceExhaustedError(absl::StrCat(
@@ -109,6 +116,12 @@ absl::Status Scheduler::Add(SequenceId id, SequenceShape shape) {
         shape.prompt_tokens, " they would be more than the ", options_.max_queue_tokens,
         " that may; try again later"));
   }
+  return absl::OkStatus();
+}
+
+absl::Status Scheduler::Add(SequenceId id, SequenceShape shape) {
+  if (absl::Status status = CheckNew(id, shape); !status.ok()) return status;
+  if (absl::Status status = CheckQueue(shape); !status.ok()) return status;
   waiting_tokens_ += shape.prompt_tokens;
   Client& client = clients_[shape.client];
   if (client.waiting++ == 0) client.served = std::max(client.served, virtual_);

@@ -115,9 +115,10 @@ class Scheduler {
   // ceil((kv_prompt_tokens + max_new_tokens - 1) / block_tokens).
   int64_t BlocksNeeded(const SequenceShape& shape) const;
 
-  // RESOURCE_EXHAUSTED where the queue is full, or where the shape can never fit in the pool (the
-  // message has the numbers); INVALID_ARGUMENT for a shape that contradicts itself;
-  // ALREADY_EXISTS for an id in use.
+  // RESOURCE_EXHAUSTED where the queue is full, where a client with a name has as many waiting as
+  // there are places left (so that nobody fills more than half of the queue alone), or where the
+  // shape can never fit in the pool (the message has the numbers); INVALID_ARGUMENT for a shape
+  // that contradicts itself; ALREADY_EXISTS for an id in use.
   absl::Status Add(SequenceId id, SequenceShape shape);
   // Likewise for one of idle priority, where max_idle bounds what the queue may hold.
   absl::Status AddIdle(SequenceId id, SequenceShape shape);
@@ -187,6 +188,7 @@ class Scheduler {
 
  private:
   absl::Status CheckNew(SequenceId id, const SequenceShape& shape) const;
+  absl::Status CheckQueue(const SequenceShape& shape) const;
   Sequence& Record(SequenceId id, SequenceShape shape);
   std::vector<PrefixNode*> Match(const SequenceShape& shape) const;
   double Remaining(const Sequence& sequence) const;

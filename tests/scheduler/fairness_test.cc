@@ -235,6 +235,26 @@ TEST(Queue, IsBoundedInTokensToo) {
   EXPECT_THAT(scheduler.Add(4, DenseShape(4, 1, 1)), IsOk());
 }
 
+TEST(Queue, OneClientLeavesRoomForOthers) {
+  Scheduler::Options options = SmallOptions();
+  options.max_queue = 16;
+  Scheduler scheduler(options);
+  SequenceId next = 1;
+  const auto fill = [&](const std::string& client) {
+    int taken = 0;
+    while (scheduler.Add(next, Of(DenseShape(4, 8, 1), client)).ok()) ++next, ++taken;
+    return taken;
+  };
+  EXPECT_EQ(fill("ada"), 8);
+  const absl::Status full = scheduler.Add(next, Of(DenseShape(4, 8, 1), "ada"));
+  EXPECT_EQ(full.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_TRUE(absl::StartsWith(full.message(), Scheduler::kQueueFull)) << full;
+  EXPECT_EQ(fill("bob"), 4);
+  EXPECT_EQ(fill("cid"), 2);
+  EXPECT_EQ(fill("ada"), 0);
+  EXPECT_EQ(fill(""), 2) << "who has no name takes what there is";
+}
+
 TEST(Queue, TellsHowLongItTakesToDrain) {
   Scheduler scheduler(OneAtATime());
   EXPECT_EQ(scheduler.TimeToDrain(), absl::ZeroDuration());

@@ -89,8 +89,8 @@ std::vector<Flag> MakeTable() {
            "what is free, or begin again later; 0: all that they may need is promised.",
            kZeroOrMore),
       Bind(kServe, "Requests", "api-keys-file", FIELD(serve.api_keys_file),
-           "Requests need a key of this file: a line for each, the key and the client's name. "
-           "Clients share the machine evenly."),
+           "Requests need a key of this file: a line for each, the key, the client's name, and the "
+           "highest priority it may ask for (0). Clients share the machine evenly."),
       Bind(kServe, "Requests", "default-max-tokens", FIELD(engine.default_max_tokens),
            "New tokens of an answer where a request does not say.", kCounts),
       Bind(kServe, "Requests", "max-token-gap", FIELD(engine.max_token_gap),

@@ -127,7 +127,7 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* GrpcService::Generate(
           ASSIGN_OR_RETURN(const std::string client, ClientOf(*context, options_));
           ASSIGN_OR_RETURN(CompletionRequest read, ReadCall(*request, engine_, options_, deadline));
           // A key says whose it is; without keys the caller's word is good enough.
-          if (!client.empty()) read.generate.client = read.generate.tenant = client;
+          RETURN_IF_ERROR(options_.api_keys.Claim(client, read.generate));
           return read;
         });
         if (!call.ok()) {

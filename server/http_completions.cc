@@ -67,7 +67,10 @@ std::optional<ApiError> Read(const HttpContext& context, const HttpRequest& http
   }
   if (!context.IsModelName(request.model)) return context.NoSuchModel(request.model);
   // A key says whose it is; without keys the caller's word is good enough.
-  if (!http.client.empty()) request.generate.client = request.generate.tenant = http.client;
+  if (const absl::Status status = context.options.api_keys.Claim(http.client, request.generate);
+      !status.ok()) {
+    return ApiErrorFromStatus(status, "priority");
+  }
   if (!request.has_seed) request.generate.sampling.seed = NewSeed();
   return Tokenize(context.engine, call);
 }

@@ -54,9 +54,11 @@ TEST(ApiKeys, AFileThatCannotBeMeantIsNamed) {
     return std::string(keys.status().message());
   };
   EXPECT_THAT(message("# nothing\n\n"), HasSubstr("no API key"));
-  EXPECT_THAT(message("a b\nc d e\n"), HasSubstr("line 2"));
+  EXPECT_THAT(message("a b\nc d 5 e\n"), HasSubstr("line 2"));
   EXPECT_THAT(message("a b\na c\n"), HasSubstr("line 2"));
   EXPECT_THAT(message("a " + std::string(257, 'n')), HasSubstr("at most 256 bytes"));
+  EXPECT_THAT(message("a b\nc d e\n"), HasSubstr("line 2: the highest priority"));
+  EXPECT_THAT(message("a b 101\n"), HasSubstr("the highest priority"));
 }
 
 }  // namespace

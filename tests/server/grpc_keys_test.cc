@@ -11,7 +11,7 @@ class GrpcKeysTest : public GrpcTest {
  protected:
   void SetUp() override {
     const std::string path = absl::StrCat(testing::TempDir(), "/grpc_keys");
-    std::ofstream(path) << "alpha team-a\n";
+    std::ofstream(path) << "alpha team-a 5\n";
     options_.api_keys = *ApiKeys::Read(path);
     StartServer();
   }
@@ -68,6 +68,8 @@ TEST_F(GrpcKeysTest, TheKeySaysWhoAsks) {
   EXPECT_TRUE(Ask(request, "alpha").status.ok());
   EXPECT_EQ(engine->requests().at(0).client, "team-a");
   EXPECT_EQ(engine->requests().at(0).priority, 5);
+  request.set_priority(6);
+  EXPECT_EQ(Ask(request, "alpha").status.error_code(), grpc::StatusCode::PERMISSION_DENIED);
 }
 
 TEST_F(GrpcTest, WithoutKeysTheRequestSaysWhoAsks) {

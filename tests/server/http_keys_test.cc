@@ -9,7 +9,7 @@ namespace {
 
 ApiKeys SomeKeys() {
   const std::string path = absl::StrCat(testing::TempDir(), "/http_keys");
-  std::ofstream(path) << "alpha team-a\nbeta team-b\n";
+  std::ofstream(path) << "alpha team-a\nbeta team-b 5\n";
   return *ApiKeys::Read(path);
 }
 
@@ -62,6 +62,20 @@ TEST_F(HttpKeysTest, ProbesAndThePageNeedNone) {
 TEST_F(HttpKeysTest, TheKeySaysWhoAsksWhateverTheRequestSays) {
   ASSERT_EQ(Ask(Raw("POST", kChat, "beta", ChatBody({{"user", "somebody"}}).dump())).status, 200);
   EXPECT_EQ(engine_->requests().at(0).client, "team-b");
+}
+
+TEST_F(HttpKeysTest, NobodyTakesAPriorityThatIsNotHis) {
+  const auto ask = [&](const std::string& key, int priority) {
+    return Ask(Raw("POST", kChat, key, ChatBody({{"priority", priority}}).dump()));
+  };
+  EXPECT_EQ(ask("beta", 5).status, 200);
+  EXPECT_EQ(ask("alpha", 0).status, 200);
+  EXPECT_EQ(ask("alpha", -5).status, 200);
+  const TestReply denied = ask("alpha", 1);
+  EXPECT_EQ(denied.status, 403);
+  EXPECT_EQ(denied.json()["error"]["param"], "priority");
+  EXPECT_EQ(ask("beta", 6).status, 403);
+  EXPECT_EQ(engine_->requests().size(), 3u);
 }
 
 TEST_F(HttpTest, WithoutKeysTheRequestSaysWhoAsks) {

@@ -85,11 +85,11 @@ void GenerateStream::OnWriteDone(bool ok) {
 }
 
 void GenerateStream::OnCancel() {
-  // The engine keeps the deadline itself, and says so.
-  if (absl::Now() >= deadline_ - kClocksDiffer) return;
   std::shared_ptr<Completion> completion;
   {
     absl::MutexLock lock(&mutex_);
+    // The engine keeps the deadline itself, and says so.
+    if (absl::Now() >= deadline_ - kClocksDiffer) return;
     cancelled_ = true;
     completion = completion_;
   }
@@ -97,6 +97,9 @@ void GenerateStream::OnCancel() {
 }
 
 void GenerateStream::OnDone() {
+  // gRPC has seen OnCancel return; the thread sanitizer, which does not see into gRPC, is told so.
+  mutex_.Lock();
+  mutex_.Unlock();
   on_done_();
   self_.reset();
 }

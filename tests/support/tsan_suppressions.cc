@@ -5,7 +5,8 @@ extern "C" const char* __tsan_default_suppressions();
 extern "C" const char* __tsan_default_suppressions() {
   // The first part: memory that those libraries touch by functions such as memmove and free. Then
   // the count of a Status's owners, which its library keeps. Then gRPC's headers, compiled into our
-  // files, which hold a call's operations while the library works on them.
+  // files, which hold a call's operations while the library works on them. Last, the making of
+  // spdlog's registry, which its library guards.
   return R"(
 called_from_lib:libgrpc.so
 called_from_lib:libgpr.so
@@ -33,6 +34,7 @@ race:grpc::internal::CallbackWithSuccessTag::Clear
 race:ServerCallbackWriterImpl::CallOnDone
 race:grpc::internal::ServerCallbackCall
 race_top:grpc::internal::
+race:spdlog::details::registry::registry
 race_top:grpc::ByteBuffer
 )";
 }

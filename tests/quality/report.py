@@ -151,12 +151,12 @@ def draw(readings, cases, picture, times):
     figure.savefig(picture, dpi=110)
 
 
-def page(readings, cases, facts, left_out, picture, ablations, times, ideas):
+def page(readings, cases, first, left_out, picture, ablations, times, ideas):
     names = [n for n in readings if n != "dense"]
     skip = [n for n in names if readings[n]["method"] == "skip"]
     out = f"""# What skipping costs
 
-{facts['model']['name']}, measured by `tests/quality/report.sh`. All tasks are held out: other documents, words and phrases than
+{first['model']['name']}, measured by `tests/quality/report.sh`. All tasks are held out: other documents, words and phrases than
 settings were searched on. Beside every level stand two other ways to spend its FLOPs: reading only the last tokens of the
 document, and pruning once at the level's first layer. KL is in nats per token along dense's own answers; agreement is the
 share of those tokens that are the reading's own first choice.
@@ -174,6 +174,8 @@ those that only dense gives, "gained" those that dense does not.
     if not times:
         head, rows = without("prefill gain", head, rows)
     out += table(head, rows)
+    facts = [f"{len(group)} of {tokens:,} tokens" for task, tokens, group in groups(cases) if task == "fact"]
+    out += f"\nPrompts: {', '.join(facts)}.\n"
     counts = [len(group) for task, _, group in groups(cases) if task != "fact"]
     out += f"\n## Other tasks\n\n{min(counts, default=0)} to {max(counts, default=0)} prompts of each.\n\n" + table(
         ["task", "tokens", "reading", "FLOP bound", "found", "KL", "agreement", "loss"],

@@ -175,7 +175,7 @@ those that only dense gives, "gained" those that dense does not.
         head, rows = without("prefill gain", head, rows)
     out += table(head, rows)
     facts = [f"{len(group)} of {tokens:,} tokens" for task, tokens, group in groups(cases) if task == "fact"]
-    out += f"\nPrompts: {', '.join(facts)}.\n"
+    out += f"\nPrompts: {', '.join(facts)}. Readings with fewer saw the first ones.\n"
     counts = [len(group) for task, _, group in groups(cases) if task != "fact"]
     out += f"\n## Other tasks\n\n{min(counts, default=0)} to {max(counts, default=0)} prompts of each.\n\n" + table(
         ["task", "tokens", "reading", "FLOP bound", "found", "KL", "agreement", "loss"],

@@ -17,6 +17,7 @@ import matplotlib.pyplot as plt  # noqa: E402
 
 METHODS = {"skip": ("skipping", "o-", "#1a6fb5"), "last": ("last tokens only", "s--", "#c2571a"),
            "prune_once": ("pruned once", "^:", "#3c8c3c")}
+FEWEST = 8  # facts on which methods are compared in the picture
 
 
 def load(paths):
@@ -119,6 +120,13 @@ def without(column, head, rows):
     return head[:at] + head[at + 1:], [row[:at] + row[at + 1:] for row in rows]
 
 
+def comparable(cases, readings):
+    """Cases that every drawn method has read, and the methods: of too few, those that skipping alone has read."""
+    good = answered(cases)
+    every = [c for c in good if all(name in c["outcomes"] for name in readings)]
+    return (every, METHODS) if len(every) >= FEWEST else (good, {"skip": METHODS["skip"]})
+
+
 def draw(readings, cases, picture, times):
     """Facts and KL against the FLOP bound, and facts against the measured gain; one line per method, one column a length."""
     plots = [("bound", "share", "FLOP bound", "facts found, of dense's"), ("bound", "kl", "FLOP bound", "KL, nats per token")]
@@ -128,8 +136,8 @@ def draw(readings, cases, picture, times):
     columns = max(1, len(lengths))
     figure, axes = plt.subplots(len(plots), columns, figsize=(4.2 * columns, 3.2 * len(plots)), squeeze=False)
     for column, tokens in enumerate(lengths):
-        good = answered([c for c in cases if c["task"] == "fact" and c["tokens"] == tokens])
-        for method, (label, style, colour) in METHODS.items():
+        good, methods = comparable([c for c in cases if c["task"] == "fact" and c["tokens"] == tokens], readings)
+        for method, (label, style, colour) in methods.items():
             figures = [measure(good, n) for n, r in readings.items() if r["method"] == method]
             points = sorted((m for m in figures if m), key=lambda m: m["bound"])
             if not points:

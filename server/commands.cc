@@ -10,12 +10,9 @@
 
 #include "absl/synchronization/notification.h"
 #include "engine/open.h"
-#include "server/engine_log.h"
 #include "server/interrupt.h"
-#include "server/metrics.h"
-#include "server/observers.h"
 #include "server/serve.h"
-#include "server/trace.h"
+#include "server/serve_observers.h"
 #include "spdlog/spdlog.h"
 
 namespace skipserve {
@@ -36,24 +33,16 @@ int RunServe(const Options& options) {
     _exit(0);
   });
   signal(SIGPIPE, SIG_IGN);  // whoever read our output may have gone; the clients have not
-  Metrics metrics;
-  EngineLog log;
-  std::vector<EngineObserver*> told = {&log, &metrics};
-  absl::StatusOr<std::unique_ptr<TraceFile>> trace;
-  if (!options.serve.record_trace.empty()) {
-    trace = TraceFile::Create(options.serve.record_trace);
-    if (!trace.ok()) return Fail(trace.status());
-    told.push_back(trace->get());
-  }
-  Observers observers(std::move(told));
+  const auto observers = ServeObservers::Create(options.serve.record_trace);
+  if (!observers.ok()) return Fail(observers.status());
   EngineOptions engine_options = options.engine;
-  engine_options.observer = &observers;
+  engine_options.observer = &(*observers)->all();
   absl::StatusOr<std::unique_ptr<Engine>> engine = OpenEngine(engine_options);
   absl::Status status = engine.status();
   signals.OnInterrupt([&stop] { stop.Notify(); });
   if (status.ok()) {
-    status = ServeEngine(**engine, metrics, options.engine.model_path, options.serve, std::cout,
-                         [&stop] { stop.WaitForNotification(); });
+    status = ServeEngine(**engine, (*observers)->metrics(), options.engine.model_path,
+                         options.serve, std::cout, [&stop] { stop.WaitForNotification(); });
   }
   return status.ok() ? 0 : Fail(status);
 }

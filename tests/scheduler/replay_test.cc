@@ -19,6 +19,13 @@ RequestTrace Request(double at, SequenceShape shape, int64_t new_tokens) {
   return trace;
 }
 
+// The same 32 tokens each time, eight blocks of them.
+SequenceShape SharedShape(int64_t max_new_tokens) {
+  SequenceShape shape = DenseShape(4, 32, max_new_tokens);
+  for (uint64_t block = 1; block <= 8; ++block) shape.prefix_keys.push_back({0, block});
+  return shape;
+}
+
 // A dense prompt takes a FLOP a token.
 TEST(ReplayTest, TakesTheTimeThatItsWorkTakes) {
   Trace trace;
@@ -82,11 +89,7 @@ TEST(ReplayTest, ThePreemptedHaveTheirTokensOnce) {
 TEST(ReplayTest, PrefixesAreSharedAsRecorded) {
   Trace trace;
   trace.options = SmallOptions();
-  for (int i = 0; i < 2; ++i) {
-    SequenceShape shape = DenseShape(4, 32, 8);
-    for (uint64_t block = 1; block <= 8; ++block) shape.prefix_keys.push_back({0, block});
-    trace.requests.push_back(Request(i * 1000, shape, 2));
-  }
+  trace.requests = {Request(0, SharedShape(8), 2), Request(1000, SharedShape(8), 2)};
   const ReplayResult result = Replay(trace, trace.options);
   EXPECT_THAT(result.status, IsOk());
   EXPECT_EQ(result.cached_tokens, 28) << "the last block is computed for its logits";
@@ -97,12 +100,9 @@ TEST(ReplayTest, PrefixesAreSharedAsRecorded) {
 TEST(ReplayTest, PrefixesAreReadOnce) {
   Trace trace;
   trace.options = SmallOptions();
-  for (int i = 0; i < 2; ++i) {
-    SequenceShape shape = DenseShape(4, 32, 1);
-    for (uint64_t block = 1; block <= 8; ++block) shape.prefix_keys.push_back({0, block});
-    shape.prefix_only = true;
-    trace.requests.push_back(Request(i * 1000, shape, 0));
-  }
+  SequenceShape shape = SharedShape(1);
+  shape.prefix_only = true;
+  trace.requests = {Request(0, shape, 0), Request(1000, shape, 0)};
   const ReplayResult result = Replay(trace, trace.options);
   EXPECT_THAT(result.status, IsOk());
   EXPECT_EQ(result.ended, 2);

@@ -11,14 +11,11 @@
 #include "absl/synchronization/notification.h"
 #include "engine/open.h"
 #include "nlohmann/json.hpp"
-#include "server/engine_log.h"
 #include "server/flags.h"
 #include "server/interrupt.h"
 #include "server/log.h"
-#include "server/metrics.h"
-#include "server/observers.h"
 #include "server/serve.h"
-#include "server/trace.h"
+#include "server/serve_observers.h"
 #include "tests/soak/faulty_ops.h"
 #include "tests/soak/watched_engine.h"
 
@@ -61,17 +58,9 @@ int Main(int argc, char** argv) {
   absl::Notification stop;
   Interrupt signals([&stop] { stop.Notify(); });
   signal(SIGPIPE, SIG_IGN);
-  Metrics metrics;
-  EngineLog log;
-  std::vector<EngineObserver*> told = {&log, &metrics};
-  absl::StatusOr<std::unique_ptr<TraceFile>> trace;
-  if (!options.serve.record_trace.empty()) {
-    trace = TraceFile::Create(options.serve.record_trace);
-    if (!trace.ok()) return Fail(trace.status());
-    told.push_back(trace->get());
-  }
-  Observers observers(std::move(told));
-  options.engine.observer = &observers;
+  const auto observers = ServeObservers::Create(options.serve.record_trace);
+  if (!observers.ok()) return Fail(observers.status());
+  options.engine.observer = &(*observers)->all();
   auto made = std::make_unique<FaultyOps>(options.engine.threads > 0 ? options.engine.threads : 2,
                                           std::atof(argv[1]), std::strtoull(argv[2], nullptr, 10));
   FaultyOps& ops = *made;
@@ -79,8 +68,8 @@ int Main(int argc, char** argv) {
   if (!engine.ok()) return Fail(engine.status());
   ops.Arm();
   WatchedEngine watched(**engine);
-  status = ServeEngine(watched, metrics, options.engine.model_path, options.serve, std::cout,
-                       [&stop] { stop.WaitForNotification(); });
+  status = ServeEngine(watched, (*observers)->metrics(), options.engine.model_path, options.serve,
+                       std::cout, [&stop] { stop.WaitForNotification(); });
   for (const PrefixInfo& prefix : watched.Prefixes("")) {
     status.Update(watched.DropPrefix("", prefix.name));
   }

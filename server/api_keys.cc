@@ -1,6 +1,5 @@
 #include "server/api_keys.h"
 
-#include <cstdlib>
 #include <fstream>
 #include <utility>
 #include <vector>
@@ -60,7 +59,8 @@ absl::Status ApiKeys::Add(absl::string_view line) {
   }
   if (words.size() < 3) return absl::OkStatus();
   int32_t& priority = priorities_[name];
-  if (!absl::SimpleAtoi(words[2], &priority) || std::abs(priority) > kMaxPriority) {
+  if (!absl::SimpleAtoi(words[2], &priority) || priority < -kMaxPriority ||
+      priority > kMaxPriority) {
     return absl::InvalidArgumentError(absl::StrCat("the highest priority is a number from -",
                                                    kMaxPriority, " to ", kMaxPriority));
   }

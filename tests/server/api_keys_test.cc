@@ -59,6 +59,7 @@ TEST(ApiKeys, AFileThatCannotBeMeantIsNamed) {
   EXPECT_THAT(message("a " + std::string(257, 'n')), HasSubstr("at most 256 bytes"));
   EXPECT_THAT(message("a b\nc d e\n"), HasSubstr("line 2: the highest priority"));
   EXPECT_THAT(message("a b 101\n"), HasSubstr("the highest priority"));
+  EXPECT_THAT(message("a b -2147483648\n"), HasSubstr("the highest priority"));
 }
 
 }  // namespace

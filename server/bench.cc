@@ -7,8 +7,10 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "engine/machine.h"
+#include "engine/open_model.h"
 #include "engine/status_macros.h"
 #include "server/bench_report.h"
 #include "server/run_request.h"
@@ -64,25 +66,68 @@ std::vector<int32_t> OrdinaryTokens(const Engine& engine) {
   return ids;
 }
 
+// Takes what the operations counted at the first token and at the end. The engine computes on the
+// thread that calls this, so nothing is counted meanwhile.
+class ProfileSink final : public ResponseSink {
+ public:
+  explicit ProfileSink(ProfiledOps& ops) : ops_(ops) { ops_.Take(); }
+
+  void OnToken(TokenEvent) override {
+    if (!std::exchange(first_, false)) return;
+    prefill = ops_.Take();
+  }
+  void OnFinish(FinishEvent event) override {
+    decode = ops_.Take();
+    status = std::move(event.status);
+    ended_.Notify();
+  }
+  void Await() { ended_.WaitForNotification(); }
+
+  OpTallies prefill, decode;
+  absl::Status status;
+
+ private:
+  ProfiledOps& ops_;
+  bool first_ = true;
+  absl::Notification ended_;
+};
+
 class Bencher {
  public:
-  Bencher(Engine& engine, const BenchJob& job, std::vector<SkipRequest> skips)
+  Bencher(Engine& engine, const BenchJob& job, std::vector<SkipRequest> skips, ProfiledOps* ops)
       : engine_(engine),
         job_(job),
+        ops_(ops),
         skips_(std::move(skips)),
         ids_(OrdinaryTokens(engine)),
         random_(job.seed) {}
 
-  absl::StatusOr<Report> Run(int64_t length, const SkipRequest& skip, int64_t new_tokens) {
+  GenerateRequest Request(int64_t length, const SkipRequest& skip, int64_t new_tokens) {
     GenerateRequest request;
     request.prompt = RandomPrompt(ids_, length, random_);
     request.sampling.temperature = 0;
     request.stop.max_tokens = new_tokens;
     request.stop.ignore_eos = true;
     request.skip = skip;
-    ASSIGN_OR_RETURN(RunOutcome outcome, RunRequest(engine_, std::move(request), nullptr, nullptr));
+    return request;
+  }
+
+  absl::StatusOr<Report> Run(int64_t length, const SkipRequest& skip, int64_t new_tokens) {
+    ASSIGN_OR_RETURN(
+        RunOutcome outcome,
+        RunRequest(engine_, Request(length, skip, new_tokens), nullptr, nullptr));
     RETURN_IF_ERROR(outcome.status);
     return std::move(outcome.report);
+  }
+
+  absl::Status Profile(const SkipRequest& skip, BenchCell& cell) {
+    auto watch = std::make_shared<ProfileSink>(*ops_);
+    const GenerateRequest request = Request(cell.prompt_tokens, skip, job_.decode_tokens + 1);
+    RETURN_IF_ERROR(engine_.Submit(request, watch).status());
+    watch->Await();
+    cell.prefill_ops = std::move(watch->prefill);
+    cell.decode_ops = std::move(watch->decode);
+    return watch->status;
   }
 
   // All levels at one length, in turn; odd rounds go backwards, so no level is always the first.
@@ -103,6 +148,10 @@ class Bencher {
       }
     }
     Summarise(cells);
+    for (size_t i = 0; ops_ != nullptr && i < cells.size(); ++i) {
+      RETURN_IF_ERROR(Profile(skips_[i], cells[i]));
+      done();
+    }
     return cells;
   }
 
@@ -131,6 +180,7 @@ class Bencher {
 
   Engine& engine_;
   const BenchJob& job_;
+  ProfiledOps* const ops_;  // null: no profile
   const std::vector<SkipRequest> skips_;
   const std::vector<int32_t> ids_;
   std::mt19937_64 random_;
@@ -141,8 +191,18 @@ absl::Status Run(const BenchJob& job, const ToolIo& io) {
   progress.Say("loading the model");
   EngineOptions options = job.engine;
   options.prefix_cache = false;  // or each run pays for memory that nobody has touched yet
-  ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine, OpenEngine(options));
-  ASSIGN_OR_RETURN(const std::vector<BenchCell> cells, MeasureAll(*engine, job, progress));
+  ProfiledOps* profiled = nullptr;
+  std::unique_ptr<Engine> engine;
+  if (job.profile) {
+    ASSIGN_OR_RETURN(std::unique_ptr<Ops> ops, MakeOps(options.backend, options.threads));
+    auto wrapped = std::make_unique<ProfiledOps>(std::move(ops));
+    profiled = wrapped.get();
+    ASSIGN_OR_RETURN(engine, OpenEngine(options, std::move(wrapped)));
+  } else {
+    ASSIGN_OR_RETURN(engine, OpenEngine(options));
+  }
+  ASSIGN_OR_RETURN(const std::vector<BenchCell> cells,
+                   MeasureAll(*engine, job, profiled, progress));
   progress.Clear();
   const int threads = job.engine.threads > 0 ? job.engine.threads : AvailableCpus();
   const MachineFacts machine = ReadMachineFacts(threads);
@@ -164,17 +224,18 @@ absl::Status Run(const BenchJob& job, const ToolIo& io) {
 }  // namespace
 
 absl::StatusOr<std::vector<BenchCell>> MeasureAll(Engine& engine, const BenchJob& job,
-                                                  ProgressLine& progress) {
+                                                  ProfiledOps* ops, ProgressLine& progress) {
   RETURN_IF_ERROR(CheckJob(job, engine.info()));
   std::vector<SkipRequest> skips;
   for (const std::string& level : job.levels) {
     ASSIGN_OR_RETURN(skips.emplace_back(), ParseSkip(level));
   }
-  Bencher bencher(engine, job, std::move(skips));
+  Bencher bencher(engine, job, std::move(skips), ops);
   std::vector<BenchCell> cells;
   for (const int64_t length : job.prompt_lengths) {
     const std::string stage = absl::StrCat("prompts of ", FormatCount(length), " tokens");
-    const int64_t runs = static_cast<int64_t>(job.levels.size()) * (job.repeat + 1);
+    const int64_t runs =
+        static_cast<int64_t>(job.levels.size()) * (job.repeat + (ops == nullptr ? 1 : 2));
     int64_t done = 0;
     progress.Update(stage, done, runs, absl::Now());
     ASSIGN_OR_RETURN(std::vector<BenchCell> found, bencher.Length(length, [&] {

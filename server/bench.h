@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "engine/engine.h"
 #include "engine/open.h"
+#include "kernels/profiled_ops.h"
 #include "server/tool_io.h"
 
 namespace skipserve {
@@ -23,6 +24,7 @@ struct BenchJob {
   int64_t decode_tokens = 64;
   int64_t repeat = 3;
   uint64_t seed = 1;
+  bool profile = false;   // one more run of each, with the time of every operation
   std::string json_path;  // "": the table alone; "-": standard output instead of the table
 };
 
@@ -38,11 +40,14 @@ struct BenchCell {
   int64_t kv_bytes = 0;
   std::vector<double> ttft_runs;  // seconds, in the order they ran
   std::vector<double> decode_runs;
+  // Of one run, where asked for: up to the first token, and after it.
+  OpTallies prefill_ops, decode_ops;
 };
 
-// INVALID_ARGUMENT where the job does not fit the model.
+// INVALID_ARGUMENT where the job does not fit the model. `ops`, if not null, is what the engine
+// computes with.
 absl::StatusOr<std::vector<BenchCell>> MeasureAll(Engine& engine, const BenchJob& job,
-                                                  ProgressLine& progress);
+                                                  ProfiledOps* ops, ProgressLine& progress);
 
 // The process's exit status.
 int Bench(const BenchJob& job, const ToolIo& io);

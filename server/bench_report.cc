@@ -2,7 +2,10 @@
 
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <fstream>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
@@ -35,6 +38,18 @@ std::string ModelName(const ModelInfo& model) {
   return model.config.name.empty() ? model.config.architecture : model.config.name;
 }
 
+OrderedJson TalliesJson(const OpTallies& tallies) {
+  OrderedJson json = OrderedJson::array();
+  for (const auto& [name, t] : tallies) {
+    json.push_back({{"op", name},
+                    {"calls", t.calls},
+                    {"seconds", t.seconds},
+                    {"flops", t.flops},
+                    {"bytes", t.bytes}});
+  }
+  return json;
+}
+
 OrderedJson CellJson(const BenchCell& cell) {
   OrderedJson json = {{"prompt_tokens", cell.prompt_tokens},
                       {"requested_level", cell.requested},
@@ -47,7 +62,46 @@ OrderedJson CellJson(const BenchCell& cell) {
                       {"kv_bytes", cell.kv_bytes},
                       {"skip", SkipJson(cell.report)}};
   if (cell.gain > 0) json["gain"] = cell.gain;
+  if (!cell.prefill_ops.empty()) {
+    json["profile"] = {{"prefill", TalliesJson(cell.prefill_ops)},
+                       {"decode", TalliesJson(cell.decode_ops)}};
+  }
   return json;
+}
+
+// Where the time of one phase went, the longest first; what is under a thousandth is summed up.
+std::string ProfileTable(absl::string_view phase, const OpTallies& tallies) {
+  double total = 0;
+  std::vector<std::pair<std::string, OpTally>> sorted(tallies.begin(), tallies.end());
+  for (const auto& [name, t] : sorted) total += t.seconds;
+  std::sort(sorted.begin(), sorted.end(),
+            [](const auto& a, const auto& b) { return a.second.seconds > b.second.seconds; });
+  Table table({absl::StrCat(phase, ", operation"), "calls", "time", "share", "GFLOP/s", "GB/s"});
+  const auto add = [&](const std::string& name, const OpTally& t) {
+    const auto rate = [&](double amount) {
+      return amount > 0 ? absl::StrFormat("%.1f", amount / t.seconds / 1e9) : std::string("-");
+    };
+    table.AddRow({name, FormatCount(t.calls), absl::StrFormat("%.1f ms", t.seconds * 1e3),
+                  FormatPercent(t.seconds / total), rate(t.flops), rate(t.bytes)});
+  };
+  OpTally rest;
+  for (const auto& [name, t] : sorted) {
+    if (t.seconds >= 0.001 * total) {
+      add(name, t);
+    } else {
+      rest.calls += t.calls;
+      rest.seconds += t.seconds;
+    }
+  }
+  if (rest.calls > 0) add("others", rest);
+  OpTally all;
+  for (const auto& [name, t] : sorted) {
+    all.calls += t.calls;
+    all.seconds += t.seconds;
+    all.flops += t.flops;
+  }
+  if (all.calls > 0) add("all", all);
+  return table.ToString(200);
 }
 
 }  // namespace
@@ -93,6 +147,12 @@ std::string BenchTable(const ModelInfo& model, const MachineFacts& machine, cons
   }
   absl::StrAppend(&out, table.ToString(200), "\n", absl::StrJoin(notes, ""),
                   "peak memory of the process: ", Megabytes(peak_memory), "\n");
+  for (const BenchCell& cell : cells) {
+    if (cell.prefill_ops.empty()) continue;
+    absl::StrAppend(&out, "\n", FormatCount(cell.prompt_tokens), " tokens at ", cell.requested,
+                    ", one run\n", ProfileTable("prefill", cell.prefill_ops), "\n",
+                    ProfileTable("decode", cell.decode_ops));
+  }
   return out;
 }
 

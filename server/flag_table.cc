@@ -222,6 +222,8 @@ std::vector<Flag> MakeTable() {
            "Times each is measured; the median counts.", {1, 1000}),
       Bind(kBench, "Measurement", "seed", FIELD(bench.seed), "Of the prompts' tokens.",
            {0, 1.9e19}),
+      Bind(kBench, "Measurement", "profile", FIELD(bench.profile),
+           "One more run of each, with the time and the rate of every operation."),
       Bind(kBench, "Measurement", "json", FIELD(bench.json_path),
            "Write the figures to this file too; -: JSON instead of the table."),
       Bind(kEval, "Measurement", "policy", FIELD(eval.policies),

@@ -15,7 +15,6 @@ namespace skipserve::cpu {
 namespace {
 
 constexpr int64_t kTaskPanels = 16;         // of queries that share one pass over K and V, at most
-constexpr int64_t kTaskBf16Tiles = 4;       // likewise: their queries and outputs stay in L2
 constexpr int64_t kTasksPerThread = 8;      // so that the threads end together
 constexpr int64_t kBf16TasksPerThread = 3;  // fewer, each reorders K and V for itself
 
@@ -68,9 +67,10 @@ void CpuOps::PrefillAttention(TensorView q, absl::Span<const KvSegment> segments
                               const KvPool& pool, TensorView out) {
   CheckShapes(q, pool, out);
   const Bf16Attention* const bf16 = FindBf16Attention(pool.layout);
-  const int64_t tile = bf16 ? Bf16Attention::kTileStep : PrefillTileColumns();
-  const int64_t full = bf16 ? Bf16Attention::kTileRows / Bf16Attention::kTileStep : 1;
-  const int64_t most_tiles = bf16 ? kTaskBf16Tiles * full : kTaskPanels;
+  const Bf16Attention::TileShape shape = bf16 ? bf16->tiles() : Bf16Attention::TileShape{};
+  const int64_t tile = bf16 ? shape.step : PrefillTileColumns();
+  const int64_t full = bf16 ? shape.full / shape.step : 1;
+  const int64_t most_tiles = bf16 ? shape.task / shape.step : kTaskPanels;
   const int64_t num_tasks = (bf16 ? kBf16TasksPerThread : kTasksPerThread) * pool_.threads();
   const int64_t group = q.cols / pool.layout.head_dim / pool.layout.kv_heads;
   int64_t total_rows = 0;

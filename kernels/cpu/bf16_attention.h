@@ -1,7 +1,7 @@
-// PrefillAttention for machines that multiply bf16 natively: both products of a tile are oneDNN's
-// matmul, with K and V of a key block reordered once for all of a task's queries. Queries and
-// weights are rounded to bf16, sums are float32. Immutable; Run is thread-safe in the scratch it is
-// given.
+// PrefillAttention for machines that multiply bf16 natively: on AMX tiles, or, where there are none,
+// with oneDNN's matmul. K and V of a key block are packed once for all of a task's queries. Queries
+// and weights are rounded to bf16, sums are float32. Immutable; Run is thread-safe in the scratch it
+// is given.
 #pragma once
 
 #include <cstddef>
@@ -17,14 +17,17 @@ class Bf16Attention {
  public:
   virtual ~Bf16Attention() = default;
 
-  // Null where oneDNN has no such product here.
+  // Null where the machine has no such product.
   static std::unique_ptr<Bf16Attention> Make(int64_t head_dim);
 
-  // Rows of (query, head) pairs of a group in a full tile, and in the smallest; tiles come in
-  // multiples of the smallest, so a task of such a multiple wastes nothing.
-  static constexpr int64_t kTileRows = 192;
-  static constexpr int64_t kTileStep = 48;
-
+  // Rows of (query, head) pairs of a group in the smallest tile, in a full one, and in a task at
+  // most. Tiles come in multiples of the smallest, so a task of such a multiple wastes nothing.
+  struct TileShape {
+    int64_t step = 0;
+    int64_t full = 0;
+    int64_t task = 0;
+  };
+  virtual TileShape tiles() const = 0;
   virtual int64_t head_dim() const = 0;
   virtual size_t ScratchBytes(int64_t num_rows, int64_t group) const = 0;
 

@@ -1,0 +1,404 @@
+#include "kernels/cpu/amx_attention.h"
+
+#if defined(__x86_64__) && defined(__linux__)
+#ifndef __clang__  // GCC's own header warns, inlined wherever it is (its bug 105593)
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+#include <immintrin.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstring>
+#include <limits>
+
+#include "kernels/cpu/carver.h"
+#include "kernels/kv_slot.h"
+#include "oneapi/dnnl/dnnl.hpp"
+
+// On functions, not on the file: what the file includes must still run on every machine.
+#define SKIPSERVE_AMX \
+  __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,amx-tile,amx-bf16")))
+
+namespace skipserve::cpu {
+namespace {
+
+constexpr int64_t kLanes = 16;                          // queries in a vector, rows of a tile
+constexpr int64_t kQueries = 2 * kLanes;                // that go through a key block together
+constexpr int64_t kKeys = 256;                          // of a key block
+constexpr int64_t kStep = 32;                           // bf16 values in a tile's row
+constexpr int64_t kTile = kLanes * kStep;               // and in a tile
+constexpr int64_t kRowBytes = kStep * sizeof(uint16_t);  // of a tile
+
+// Registers of the two products: four sums of 16 x 16, two left and two right sides.
+constexpr int kTiles = 8;
+
+struct alignas(64) TileConfig {
+  uint8_t palette = 1;
+  uint8_t start_row = 0;
+  uint8_t reserved[14] = {};
+  uint16_t row_bytes[16] = {};
+  uint8_t rows[16] = {};
+};
+
+// Rows become columns, 32 bits at a time.
+SKIPSERVE_AMX void Transpose(__m512i (&r)[kLanes]) {
+  __m512i t[kLanes];
+  for (int i = 0; i < 16; i += 2) {
+    t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
+    t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
+  }
+  for (int i = 0; i < 16; i += 4) {
+    r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
+    r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
+    r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
+    r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
+  }
+  for (int i = 0; i < 4; ++i) {
+    t[i] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0x88);
+    t[i + 4] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0xdd);
+    t[i + 8] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0x88);
+    t[i + 12] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0xdd);
+  }
+  for (int i = 0; i < 4; ++i) {
+    r[i] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0x88);
+    r[i + 8] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0xdd);
+    r[i + 4] = _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0x88);
+    r[i + 12] = _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0xdd);
+  }
+}
+
+// 2^x for x <= 0 to a relative error of 1e-4, a twentieth of a bf16 rounding (least maximum error,
+// degree 3).
+SKIPSERVE_AMX inline __m512 Exp2(__m512 x) {
+  const __m512 f = _mm512_reduce_ps(x, 0);
+  __m512 p = _mm512_fmadd_ps(_mm512_set1_ps(0.0550086900f), f, _mm512_set1_ps(0.242210631f));
+  p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0.693282917f));
+  p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(1.0f));
+  return _mm512_scalef_ps(p, _mm512_sub_ps(x, f));
+}
+
+// Two keys' weights as the pairs of bf16 that a right side is made of. Weights are never negative,
+// so that half a unit added before cutting rounds them.
+SKIPSERVE_AMX inline __m512i PairOf(__m512 even, __m512 odd) {
+  const __m512i half = _mm512_set1_epi32(0x8000);
+  const __m512i low = _mm512_srli_epi32(_mm512_add_epi32(_mm512_castps_si512(even), half), 16);
+  const __m512i high = _mm512_add_epi32(_mm512_castps_si512(odd), half);
+  return _mm512_mask_blend_epi16(0xAAAAAAAAu, low, high);
+}
+
+class AmxAttention : public Bf16Attention {
+ public:
+  explicit AmxAttention(int64_t dim) : dim_(dim), steps_(dim / kStep) {
+    for (int i = 0; i < kTiles; ++i) {
+      config_.row_bytes[i] = kRowBytes;
+      config_.rows[i] = kLanes;
+    }
+  }
+
+  int64_t head_dim() const override { return dim_; }
+  // 1,024 queries at once share what it takes to pack a key block.
+  TileShape tiles() const override { return {kQueries, kQueries, 1024}; }
+
+  size_t ScratchBytes(int64_t num_rows, int64_t group) const override {
+    alignas(64) std::byte base[1];
+    return Carve(num_rows * group, base).bytes;
+  }
+
+  SKIPSERVE_AMX void Run(const PrefillTask& task, TensorView q, int64_t group, const KvPool& pool,
+                         void* scratch, TensorView out) const override {
+    const State s = Carve(task.num_rows * group, static_cast<std::byte*>(scratch));
+    LoadQueries(task, q, group, s);
+    _tile_loadconfig(&config_);
+    const int64_t end =
+        task.segment->kv_len - task.segment->row_count + task.first_row + task.num_rows;
+    for (int64_t begin = 0; begin < end; begin += kKeys) {
+      LoadKeys(task, pool, begin, std::min(kKeys, end - begin), s);
+      for (int64_t tile = 0; tile < s.tiles; ++tile) {
+        // Limits ascend, so the last is the largest.
+        const int64_t seen = s.limit[(tile + 1) * kQueries - 1] + 1 - begin;
+        if (seen > 0) Attend(tile, begin, std::min(kKeys, seen), s);
+      }
+    }
+    _tile_release();
+    StoreOutput(task, group, s, out);
+  }
+
+ private:
+  struct State {
+    int64_t tiles = 0;  // of kQueries
+    size_t bytes = 0;
+    uint16_t* q = nullptr;     // [tiles, steps, 2, kTile]: right sides
+    float* o = nullptr;        // [tiles, dim, kQueries], not yet divided by sum
+    float* max = nullptr;      // [tiles, kQueries] largest scaled score so far
+    float* sum = nullptr;      // [tiles, kQueries] of weights so far, relative to max
+    int32_t* limit = nullptr;  // [tiles, kQueries] the last token that a query sees
+    uint16_t* k = nullptr;     // [kKeys / 16, steps, kTile]: left sides
+    uint16_t* v = nullptr;     // [kKeys / 32, dim / 16, kTile]: left sides, a row a dimension
+    float* scores = nullptr;   // [kKeys, kQueries]
+    uint32_t* p = nullptr;     // [kKeys / 32, 2, kTile / 2]: right sides, pairs of keys
+  };
+
+  State Carve(int64_t columns, std::byte* base) const {
+    State s;
+    s.tiles = (columns + kQueries - 1) / kQueries;
+    Carver carver(base);
+    s.q = carver.Take<uint16_t>(s.tiles * kQueries * dim_);
+    s.o = carver.Take<float>(s.tiles * kQueries * dim_);
+    s.max = carver.Take<float>(s.tiles * kQueries);
+    s.sum = carver.Take<float>(s.tiles * kQueries);
+    s.limit = carver.Take<int32_t>(s.tiles * kQueries);
+    s.k = carver.Take<uint16_t>(kKeys * dim_);
+    s.v = carver.Take<uint16_t>(kKeys * dim_);
+    s.scores = carver.Take<float>(kKeys * kQueries);
+    s.p = carver.Take<uint32_t>(kKeys / 2 * kQueries);
+    s.bytes = carver.used();
+    return s;
+  }
+
+  // Column c of the task is row c / group, head c % group. Columns past the last repeat it and are
+  // dropped at the end.
+  SKIPSERVE_AMX void LoadQueries(const PrefillTask& t, TensorView q, int64_t group,
+                                 const State& s) const {
+    const int64_t columns = t.num_rows * group;
+    const int64_t first = t.segment->kv_len - t.segment->row_count + t.first_row;
+    for (int64_t c = 0; c < s.tiles * kQueries; c += kLanes) {
+      const float* from[kLanes];
+      for (int64_t i = 0; i < kLanes; ++i) {
+        const int64_t column = std::min(c + i, columns - 1);
+        const int64_t row = t.segment->row_begin + t.first_row + column / group;
+        from[i] = q.data + row * q.stride + (t.kv_head * group + column % group) * dim_;
+        s.limit[c + i] = static_cast<int32_t>(first + column / group);
+      }
+      const int64_t tile = c / kQueries, half = c / kLanes % 2;
+      for (int64_t step = 0; step < steps_; ++step) {
+        __m512i r[kLanes];
+        for (int64_t i = 0; i < kLanes; ++i) {
+          const float* at = from[i] + step * kStep;
+          r[i] = (__m512i)_mm512_cvtne2ps_pbh(_mm512_loadu_ps(at + kLanes), _mm512_loadu_ps(at));
+        }
+        Transpose(r);
+        uint16_t* to = s.q + ((tile * steps_ + step) * 2 + half) * kTile;
+        for (int64_t i = 0; i < kLanes; ++i) _mm512_store_si512(to + i * kStep, r[i]);
+      }
+    }
+    std::fill_n(s.o, s.tiles * kQueries * dim_, 0.0f);
+    std::fill_n(s.max, s.tiles * kQueries, std::numeric_limits<float>::lowest());
+    std::fill_n(s.sum, s.tiles * kQueries, 0.0f);
+  }
+
+  // K and V of tokens [begin, begin + count) as left sides, zeros after them.
+  SKIPSERVE_AMX void LoadKeys(const PrefillTask& t, const KvPool& pool, int64_t begin,
+                              int64_t count, const State& s) const {
+    alignas(64) static constexpr uint16_t kNothing[4096] = {};
+    const uint16_t* k[kKeys];
+    const uint16_t* v[kKeys];
+    KvRows<uint16_t>(pool, *t.segment, t.kv_head, begin, count, k, v);
+    const int64_t whole = (count + kStep - 1) / kStep * kStep;
+    std::fill(k + count, k + whole, kNothing);
+    std::fill(v + count, v + whole, kNothing);
+    for (int64_t i = 0; i < whole; ++i) {
+      uint16_t* to = s.k + i / kLanes * steps_ * kTile + i % kLanes * kStep;
+      for (int64_t step = 0; step < steps_; ++step) {
+        _mm512_store_si512(to + step * kTile, _mm512_loadu_si512(k[i] + step * kStep));
+      }
+    }
+    uint16_t* to = s.v;
+    for (int64_t i = 0; i < whole; i += kStep) {
+      for (int64_t d = 0; d < dim_; d += kLanes, to += kTile) {
+        __m512i r[kLanes];
+        for (int64_t pair = 0; pair < kLanes; ++pair) {
+          r[pair] = _mm512_or_si512(
+              Widen(v[i + 2 * pair] + d),
+              _mm512_slli_epi32(Widen(v[i + 2 * pair + 1] + d), 16));
+        }
+        Transpose(r);
+        for (int64_t row = 0; row < kLanes; ++row) _mm512_store_si512(to + row * kStep, r[row]);
+      }
+    }
+  }
+
+  SKIPSERVE_AMX static __m512i Widen(const uint16_t* at) {
+    return _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(at)));
+  }
+
+  // The online softmax of flash attention: o += softmax(q K^T) V for a tile of queries and the
+  // first `count` keys of the block from token `begin` on.
+  SKIPSERVE_AMX void Attend(int64_t tile, int64_t begin, int64_t count, const State& s) const {
+    const int64_t groups = (count + kStep - 1) / kStep;  // of 32 keys
+    Scores(s.q + tile * kQueries * dim_, groups, s);
+    float* const o = s.o + tile * kQueries * dim_;
+    for (int64_t half = 0; half < 2; ++half) {
+      const int64_t at = tile * kQueries + half * kLanes;
+      if (s.limit[at] - begin + 1 >= groups * kStep) {
+        Weigh</*kMasked=*/false>(half, at, begin, groups, o + half * kLanes, s);
+      } else {
+        Weigh</*kMasked=*/true>(half, at, begin, groups, o + half * kLanes, s);
+      }
+    }
+    AddValues(o, groups, s);
+  }
+
+  // scores [keys, kQueries] = K q^T, not yet scaled.
+  SKIPSERVE_AMX void Scores(const uint16_t* q, int64_t groups, const State& s) const {
+    constexpr int64_t kStride = kQueries * sizeof(float);
+    for (int64_t g = 0; g < groups; ++g) {
+      const uint16_t* upper = s.k + 2 * g * steps_ * kTile;
+      const uint16_t* lower = upper + steps_ * kTile;
+      _tile_zero(0);
+      _tile_zero(1);
+      _tile_zero(2);
+      _tile_zero(3);
+      for (int64_t step = 0; step < steps_; ++step) {
+        _tile_loadd(4, upper + step * kTile, kRowBytes);
+        _tile_loadd(5, lower + step * kTile, kRowBytes);
+        _tile_loadd(6, q + 2 * step * kTile, kRowBytes);
+        _tile_loadd(7, q + (2 * step + 1) * kTile, kRowBytes);
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_dpbf16ps(1, 4, 7);
+        _tile_dpbf16ps(2, 5, 6);
+        _tile_dpbf16ps(3, 5, 7);
+      }
+      float* to = s.scores + g * kStep * kQueries;
+      _tile_stored(0, to, kStride);
+      _tile_stored(1, to + kLanes, kStride);
+      _tile_stored(2, to + kLanes * kQueries, kStride);
+      _tile_stored(3, to + kLanes * kQueries + kLanes, kStride);
+    }
+  }
+
+  // Turns the scores of 16 queries, in the lanes of vectors, into weights 2^(score - max), and
+  // rescales what they have so far to the new max.
+  template <bool kMasked>
+  SKIPSERVE_AMX void Weigh(int64_t half, int64_t at, int64_t begin, int64_t groups, float* o,
+                           const State& s) const {
+    const float* scores = s.scores + half * kLanes;
+    const __m512 scale = _mm512_set1_ps(1.44269504f / std::sqrt(static_cast<float>(dim_)));
+    const __m512i limit = _mm512_sub_epi32(_mm512_load_si512(s.limit + at),
+                                           _mm512_set1_epi32(static_cast<int32_t>(begin)));
+    const auto seen = [&](int64_t key) SKIPSERVE_AMX {
+      return kMasked ? _mm512_cmple_epi32_mask(_mm512_set1_epi32(static_cast<int32_t>(key)), limit)
+                     : static_cast<__mmask16>(0xFFFF);
+    };
+    const __m512 lowest = _mm512_set1_ps(std::numeric_limits<float>::lowest());
+    __m512 m0 = lowest, m1 = lowest;
+    for (int64_t key = 0; key < groups * kStep; key += 2) {
+      const float* from = scores + key * kQueries;
+      m0 = _mm512_mask_max_ps(m0, seen(key), m0, _mm512_load_ps(from));
+      m1 = _mm512_mask_max_ps(m1, seen(key + 1), m1, _mm512_load_ps(from + kQueries));
+    }
+    const __m512 old_max = _mm512_load_ps(s.max + at);
+    const __m512 max = _mm512_max_ps(old_max, _mm512_mul_ps(_mm512_max_ps(m0, m1), scale));
+    __m512 sum0 = _mm512_setzero_ps(), sum1 = sum0;
+    for (int64_t g = 0; g < groups; ++g) {
+      uint32_t* to = s.p + (2 * g + half) * kTile / 2;
+      for (int64_t key = g * kStep; key < (g + 1) * kStep; key += 2, to += kLanes) {
+        const float* from = scores + key * kQueries;
+        __m512 e0 = Exp2(_mm512_fmsub_ps(_mm512_load_ps(from), scale, max));
+        __m512 e1 = Exp2(_mm512_fmsub_ps(_mm512_load_ps(from + kQueries), scale, max));
+        if constexpr (kMasked) {
+          e0 = _mm512_maskz_mov_ps(seen(key), e0);
+          e1 = _mm512_maskz_mov_ps(seen(key + 1), e1);
+        }
+        sum0 = _mm512_add_ps(sum0, e0);
+        sum1 = _mm512_add_ps(sum1, e1);
+        _mm512_store_si512(to, PairOf(e0, e1));
+      }
+    }
+    __m512 sum = _mm512_load_ps(s.sum + at);
+    if (_mm512_cmpneq_ps_mask(old_max, max) != 0) {
+      const __m512 by = Exp2(_mm512_sub_ps(old_max, max));
+      sum = _mm512_mul_ps(sum, by);
+      for (int64_t d = 0; d < dim_; ++d) {
+        _mm512_store_ps(o + d * kQueries, _mm512_mul_ps(_mm512_load_ps(o + d * kQueries), by));
+      }
+      _mm512_store_ps(s.max + at, max);
+    }
+    _mm512_store_ps(s.sum + at, _mm512_add_ps(sum, _mm512_add_ps(sum0, sum1)));
+  }
+
+  // o [dim, kQueries] += V^T p.
+  SKIPSERVE_AMX void AddValues(float* o, int64_t groups, const State& s) const {
+    constexpr int64_t kStride = kQueries * sizeof(float);
+    for (int64_t d = 0; d < dim_; d += kStep) {
+      float* const to = o + d * kQueries;
+      _tile_loadd(0, to, kStride);
+      _tile_loadd(1, to + kLanes, kStride);
+      _tile_loadd(2, to + kLanes * kQueries, kStride);
+      _tile_loadd(3, to + kLanes * kQueries + kLanes, kStride);
+      for (int64_t g = 0; g < groups; ++g) {
+        const uint16_t* v = s.v + (g * dim_ / kLanes + d / kLanes) * kTile;
+        const uint32_t* p = s.p + g * kTile;
+        _tile_loadd(4, v, kRowBytes);
+        _tile_loadd(5, v + kTile, kRowBytes);
+        _tile_loadd(6, p, kRowBytes);
+        _tile_loadd(7, p + kTile / 2, kRowBytes);
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_dpbf16ps(1, 4, 7);
+        _tile_dpbf16ps(2, 5, 6);
+        _tile_dpbf16ps(3, 5, 7);
+      }
+      _tile_stored(0, to, kStride);
+      _tile_stored(1, to + kLanes, kStride);
+      _tile_stored(2, to + kLanes * kQueries, kStride);
+      _tile_stored(3, to + kLanes * kQueries + kLanes, kStride);
+    }
+  }
+
+  SKIPSERVE_AMX void StoreOutput(const PrefillTask& t, int64_t group, const State& s,
+                                 TensorView out) const {
+    const int64_t columns = t.num_rows * group;
+    for (int64_t c = 0; c < columns; c += kLanes) {
+      const float* o = s.o + c / kQueries * kQueries * dim_ + c % kQueries;
+      for (int64_t d = 0; d < dim_; d += kLanes) {
+        __m512i r[kLanes];
+        for (int64_t i = 0; i < kLanes; ++i) r[i] = _mm512_load_si512(o + (d + i) * kQueries);
+        Transpose(r);
+        for (int64_t i = 0; i < std::min(kLanes, columns - c); ++i) {
+          const int64_t row = t.segment->row_begin + t.first_row + (c + i) / group;
+          const int64_t head = t.kv_head * group + (c + i) % group;
+          _mm512_storeu_ps(
+              out.data + row * out.stride + head * dim_ + d,
+              _mm512_mul_ps(_mm512_castsi512_ps(r[i]), _mm512_set1_ps(1.0f / s.sum[c + i])));
+        }
+      }
+    }
+  }
+
+  const int64_t dim_;
+  const int64_t steps_;  // of kStep in dim
+  TileConfig config_;
+};
+
+// The kernel must be asked for the registers, once a process (Documentation/x86/xstate.rst).
+bool AskForTiles() {
+  constexpr long kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM
+  constexpr long kTileData = 18;
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+}
+
+}  // namespace
+
+std::unique_ptr<Bf16Attention> MakeAmxAttention(int64_t head_dim) {
+  const int isa = static_cast<int>(dnnl::get_effective_cpu_isa());
+  const int amx = static_cast<int>(dnnl::cpu_isa::avx512_core_amx);
+  if ((isa & amx) != amx || head_dim % kStep != 0 || head_dim > 4096 || !AskForTiles()) {
+    return nullptr;
+  }
+  return std::make_unique<AmxAttention>(head_dim);
+}
+
+}  // namespace skipserve::cpu
+
+#else
+
+namespace skipserve::cpu {
+
+std::unique_ptr<Bf16Attention> MakeAmxAttention(int64_t) { return nullptr; }
+
+}  // namespace skipserve::cpu
+
+#endif

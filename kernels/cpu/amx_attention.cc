@@ -28,9 +28,10 @@ namespace {
 
 constexpr int64_t kLanes = 16;                          // queries in a vector, rows of a tile
 constexpr int64_t kQueries = 2 * kLanes;                // that go through a key block together
-constexpr int64_t kKeys = 256;                          // of a key block
+constexpr int64_t kKeys = 512;                          // of a key block
 constexpr int64_t kStep = 32;                           // bf16 values in a tile's row
 constexpr int64_t kTile = kLanes * kStep;               // and in a tile
+constexpr float kOne = 1 << 23;  // 1 in an exponent of fixed point
 constexpr int64_t kRowBytes = kStep * sizeof(uint16_t);  // of a tile
 
 // Registers of the two products: four sums of 16 x 16, two left and two right sides.
@@ -71,14 +72,18 @@ SKIPSERVE_AMX void Transpose(__m512i (&r)[kLanes]) {
   }
 }
 
-// 2^x for x <= 0 to a relative error of 1e-4, a twentieth of a bf16 rounding (least maximum error,
-// degree 3).
+// 2^(x / 2^23) to a relative error of 7.5e-5, a twentieth of a bf16 rounding (least maximum error,
+// degree 3); about 0 below -126. With x as an integer its lower 23 bits are the fraction.
 SKIPSERVE_AMX inline __m512 Exp2(__m512 x) {
-  const __m512 f = _mm512_reduce_ps(x, 0);
-  __m512 p = _mm512_fmadd_ps(_mm512_set1_ps(0.0550086900f), f, _mm512_set1_ps(0.242210631f));
-  p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0.693282917f));
-  p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(1.0f));
-  return _mm512_scalef_ps(p, _mm512_sub_ps(x, f));
+  const __m512i fixed = _mm512_cvtps_epi32(_mm512_max_ps(_mm512_set1_ps(-126.0f * kOne), x));
+  const __m512i mantissa = _mm512_set1_epi32(0x7FFFFF);
+  const __m512 f = _mm512_castsi512_ps(_mm512_ternarylogic_epi32(
+      fixed, mantissa, _mm512_set1_epi32(0x3F800000), 0xEA));  // 1 + fraction: fixed & mantissa | 1
+  __m512 p = _mm512_fmadd_ps(_mm512_set1_ps(0.0780245215f), f, _mm512_set1_ps(-0.0080064116f));
+  p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0.477772802f));
+  p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0.452134311f));
+  return _mm512_castsi512_ps(
+      _mm512_add_epi32(_mm512_castps_si512(p), _mm512_andnot_si512(mantissa, fixed)));
 }
 
 // Two keys' weights as the pairs of bf16 that a right side is made of. Weights are never negative,
@@ -92,7 +97,10 @@ SKIPSERVE_AMX inline __m512i PairOf(__m512 even, __m512 odd) {
 
 class AmxAttention : public Bf16Attention {
  public:
-  explicit AmxAttention(int64_t dim) : dim_(dim), steps_(dim / kStep) {
+  explicit AmxAttention(int64_t dim)
+      : dim_(dim),
+        steps_(dim / kStep),
+        scale_(1.44269504f * kOne / std::sqrt(static_cast<float>(dim))) {
     for (int i = 0; i < kTiles; ++i) {
       config_.row_bytes[i] = kRowBytes;
       config_.rows[i] = kLanes;
@@ -133,12 +141,12 @@ class AmxAttention : public Bf16Attention {
     size_t bytes = 0;
     uint16_t* q = nullptr;     // [tiles, steps, 2, kTile]: right sides
     float* o = nullptr;        // [tiles, dim, kQueries], not yet divided by sum
-    float* max = nullptr;      // [tiles, kQueries] largest scaled score so far
-    float* sum = nullptr;      // [tiles, kQueries] of weights so far, relative to max
+    float* base = nullptr;     // [tiles, kQueries] the score whose weight is 1
+    float* sum = nullptr;      // [tiles, kQueries] of weights so far
     int32_t* limit = nullptr;  // [tiles, kQueries] the last token that a query sees
     uint16_t* k = nullptr;     // [kKeys / 16, steps, kTile]: left sides
     uint16_t* v = nullptr;     // [kKeys / 32, dim / 16, kTile]: left sides, a row a dimension
-    float* scores = nullptr;   // [kKeys, kQueries]
+    float* scores = nullptr;   // [2, kStep, kQueries]
     uint32_t* p = nullptr;     // [kKeys / 32, 2, kTile / 2]: right sides, pairs of keys
   };
 
@@ -148,12 +156,12 @@ class AmxAttention : public Bf16Attention {
     Carver carver(base);
     s.q = carver.Take<uint16_t>(s.tiles * kQueries * dim_);
     s.o = carver.Take<float>(s.tiles * kQueries * dim_);
-    s.max = carver.Take<float>(s.tiles * kQueries);
+    s.base = carver.Take<float>(s.tiles * kQueries);
     s.sum = carver.Take<float>(s.tiles * kQueries);
     s.limit = carver.Take<int32_t>(s.tiles * kQueries);
     s.k = carver.Take<uint16_t>(kKeys * dim_);
     s.v = carver.Take<uint16_t>(kKeys * dim_);
-    s.scores = carver.Take<float>(kKeys * kQueries);
+    s.scores = carver.Take<float>(2 * kStep * kQueries);
     s.p = carver.Take<uint32_t>(kKeys / 2 * kQueries);
     s.bytes = carver.used();
     return s;
@@ -186,7 +194,7 @@ class AmxAttention : public Bf16Attention {
       }
     }
     std::fill_n(s.o, s.tiles * kQueries * dim_, 0.0f);
-    std::fill_n(s.max, s.tiles * kQueries, std::numeric_limits<float>::lowest());
+    std::fill_n(s.base, s.tiles * kQueries, std::numeric_limits<float>::lowest());
     std::fill_n(s.sum, s.tiles * kQueries, 0.0f);
   }
 
@@ -226,102 +234,143 @@ class AmxAttention : public Bf16Attention {
   }
 
   // The online softmax of flash attention: o += softmax(q K^T) V for a tile of queries and the
-  // first `count` keys of the block from token `begin` on.
+  // first `count` keys of the block from token `begin` on. The scores of the next keys are under
+  // way in the tiles while those at hand are weighed in vectors.
   SKIPSERVE_AMX void Attend(int64_t tile, int64_t begin, int64_t count, const State& s) const {
     const int64_t groups = (count + kStep - 1) / kStep;  // of 32 keys
-    Scores(s.q + tile * kQueries * dim_, groups, s);
+    const uint16_t* const q = s.q + tile * kQueries * dim_;
     float* const o = s.o + tile * kQueries * dim_;
-    for (int64_t half = 0; half < 2; ++half) {
-      const int64_t at = tile * kQueries + half * kLanes;
-      if (s.limit[at] - begin + 1 >= groups * kStep) {
-        Weigh</*kMasked=*/false>(half, at, begin, groups, o + half * kLanes, s);
-      } else {
-        Weigh</*kMasked=*/true>(half, at, begin, groups, o + half * kLanes, s);
-      }
-    }
-    AddValues(o, groups, s);
-  }
-
-  // scores [keys, kQueries] = K q^T, not yet scaled.
-  SKIPSERVE_AMX void Scores(const uint16_t* q, int64_t groups, const State& s) const {
-    constexpr int64_t kStride = kQueries * sizeof(float);
+    int64_t added = 0;  // groups whose weighted V are in o
+    Scores(q, 0, s);
     for (int64_t g = 0; g < groups; ++g) {
-      const uint16_t* upper = s.k + 2 * g * steps_ * kTile;
-      const uint16_t* lower = upper + steps_ * kTile;
-      _tile_zero(0);
-      _tile_zero(1);
-      _tile_zero(2);
-      _tile_zero(3);
-      for (int64_t step = 0; step < steps_; ++step) {
-        _tile_loadd(4, upper + step * kTile, kRowBytes);
-        _tile_loadd(5, lower + step * kTile, kRowBytes);
-        _tile_loadd(6, q + 2 * step * kTile, kRowBytes);
-        _tile_loadd(7, q + (2 * step + 1) * kTile, kRowBytes);
-        _tile_dpbf16ps(0, 4, 6);
-        _tile_dpbf16ps(1, 4, 7);
-        _tile_dpbf16ps(2, 5, 6);
-        _tile_dpbf16ps(3, 5, 7);
-      }
-      float* to = s.scores + g * kStep * kQueries;
-      _tile_stored(0, to, kStride);
-      _tile_stored(1, to + kLanes, kStride);
-      _tile_stored(2, to + kLanes * kQueries, kStride);
-      _tile_stored(3, to + kLanes * kQueries + kLanes, kStride);
-    }
-  }
-
-  // Turns the scores of 16 queries, in the lanes of vectors, into weights 2^(score - max), and
-  // rescales what they have so far to the new max.
-  template <bool kMasked>
-  SKIPSERVE_AMX void Weigh(int64_t half, int64_t at, int64_t begin, int64_t groups, float* o,
-                           const State& s) const {
-    const float* scores = s.scores + half * kLanes;
-    const __m512 scale = _mm512_set1_ps(1.44269504f / std::sqrt(static_cast<float>(dim_)));
-    const __m512i limit = _mm512_sub_epi32(_mm512_load_si512(s.limit + at),
-                                           _mm512_set1_epi32(static_cast<int32_t>(begin)));
-    const auto seen = [&](int64_t key) SKIPSERVE_AMX {
-      return kMasked ? _mm512_cmple_epi32_mask(_mm512_set1_epi32(static_cast<int32_t>(key)), limit)
-                     : static_cast<__mmask16>(0xFFFF);
-    };
-    const __m512 lowest = _mm512_set1_ps(std::numeric_limits<float>::lowest());
-    __m512 m0 = lowest, m1 = lowest;
-    for (int64_t key = 0; key < groups * kStep; key += 2) {
-      const float* from = scores + key * kQueries;
-      m0 = _mm512_mask_max_ps(m0, seen(key), m0, _mm512_load_ps(from));
-      m1 = _mm512_mask_max_ps(m1, seen(key + 1), m1, _mm512_load_ps(from + kQueries));
-    }
-    const __m512 old_max = _mm512_load_ps(s.max + at);
-    const __m512 max = _mm512_max_ps(old_max, _mm512_mul_ps(_mm512_max_ps(m0, m1), scale));
-    __m512 sum0 = _mm512_setzero_ps(), sum1 = sum0;
-    for (int64_t g = 0; g < groups; ++g) {
-      uint32_t* to = s.p + (2 * g + half) * kTile / 2;
-      for (int64_t key = g * kStep; key < (g + 1) * kStep; key += 2, to += kLanes) {
-        const float* from = scores + key * kQueries;
-        __m512 e0 = Exp2(_mm512_fmsub_ps(_mm512_load_ps(from), scale, max));
-        __m512 e1 = Exp2(_mm512_fmsub_ps(_mm512_load_ps(from + kQueries), scale, max));
-        if constexpr (kMasked) {
-          e0 = _mm512_maskz_mov_ps(seen(key), e0);
-          e1 = _mm512_maskz_mov_ps(seen(key + 1), e1);
+      if (g + 1 < groups) Scores(q, g + 1, s);
+      for (int64_t half = 0; half < 2; ++half) {
+        const int64_t at = tile * kQueries + half * kLanes;
+        const int64_t first = begin + g * kStep;
+        const __m512 max = s.limit[at] + 1 >= first + kStep ? GroupMax<false>(g, half, at, first, s)
+                                                            : GroupMax<true>(g, half, at, first, s);
+        const __mmask16 higher = Higher(max, at, s);
+        if (__builtin_expect(higher != 0, 0)) {
+          AddValues(o, added, g, s);
+          added = g;
+          Raise(max, higher, at, o + half * kLanes, s);
         }
-        sum0 = _mm512_add_ps(sum0, e0);
-        sum1 = _mm512_add_ps(sum1, e1);
-        _mm512_store_si512(to, PairOf(e0, e1));
+        if (s.limit[at] + 1 >= first + kStep) {
+          Weigh<false>(g, half, at, first, s);
+        } else {
+          Weigh<true>(g, half, at, first, s);
+        }
       }
     }
-    __m512 sum = _mm512_load_ps(s.sum + at);
-    if (_mm512_cmpneq_ps_mask(old_max, max) != 0) {
-      const __m512 by = Exp2(_mm512_sub_ps(old_max, max));
-      sum = _mm512_mul_ps(sum, by);
-      for (int64_t d = 0; d < dim_; ++d) {
-        _mm512_store_ps(o + d * kQueries, _mm512_mul_ps(_mm512_load_ps(o + d * kQueries), by));
-      }
-      _mm512_store_ps(s.max + at, max);
-    }
-    _mm512_store_ps(s.sum + at, _mm512_add_ps(sum, _mm512_add_ps(sum0, sum1)));
+    AddValues(o, added, groups, s);
   }
 
-  // o [dim, kQueries] += V^T p.
-  SKIPSERVE_AMX void AddValues(float* o, int64_t groups, const State& s) const {
+  // The scores of a group of keys, not yet scaled: [kStep, kQueries] = K q^T.
+  SKIPSERVE_AMX void Scores(const uint16_t* q, int64_t g, const State& s) const {
+    constexpr int64_t kStride = kQueries * sizeof(float);
+    const uint16_t* upper = s.k + 2 * g * steps_ * kTile;
+    const uint16_t* lower = upper + steps_ * kTile;
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    for (int64_t step = 0; step < steps_; ++step) {
+      _tile_loadd(4, upper + step * kTile, kRowBytes);
+      _tile_loadd(5, lower + step * kTile, kRowBytes);
+      _tile_loadd(6, q + 2 * step * kTile, kRowBytes);
+      _tile_loadd(7, q + (2 * step + 1) * kTile, kRowBytes);
+      _tile_dpbf16ps(0, 4, 6);
+      _tile_dpbf16ps(1, 4, 7);
+      _tile_dpbf16ps(2, 5, 6);
+      _tile_dpbf16ps(3, 5, 7);
+    }
+    float* to = ScoresOf(g, s);
+    _tile_stored(0, to, kStride);
+    _tile_stored(1, to + kLanes, kStride);
+    _tile_stored(2, to + kLanes * kQueries, kStride);
+    _tile_stored(3, to + kLanes * kQueries + kLanes, kStride);
+  }
+
+  // Two groups' scores are held in turn.
+  static float* ScoresOf(int64_t g, const State& s) { return s.scores + g % 2 * kStep * kQueries; }
+
+  // Which queries see key `key`, counted from the group's first.
+  template <bool kMasked>
+  SKIPSERVE_AMX static __mmask16 Seen(int64_t key, __m512i limit) {
+    if constexpr (!kMasked) return 0xFFFF;
+    return _mm512_cmple_epi32_mask(_mm512_set1_epi32(static_cast<int32_t>(key)), limit);
+  }
+  SKIPSERVE_AMX static __m512i Limit(int64_t at, int64_t first, const State& s) {
+    return _mm512_sub_epi32(_mm512_load_si512(s.limit + at),
+                            _mm512_set1_epi32(static_cast<int32_t>(first)));
+  }
+
+  // Of 16 queries' scores of a group, scaled.
+  template <bool kMasked>
+  SKIPSERVE_AMX __m512 GroupMax(int64_t g, int64_t half, int64_t at, int64_t first,
+                                const State& s) const {
+    const float* from = ScoresOf(g, s) + half * kLanes;
+    const __m512i limit = Limit(at, first, s);
+    __m512 m[4];
+    for (__m512& x : m) x = _mm512_set1_ps(std::numeric_limits<float>::lowest());
+    for (int64_t key = 0; key < kStep; key += 4, from += 4 * kQueries) {
+      for (int64_t i = 0; i < 4; ++i) {
+        m[i] = _mm512_mask_max_ps(m[i], Seen<kMasked>(key + i, limit), m[i],
+                                  _mm512_load_ps(from + i * kQueries));
+      }
+    }
+    return _mm512_mul_ps(_mm512_max_ps(_mm512_max_ps(m[0], m[1]), _mm512_max_ps(m[2], m[3])),
+                         _mm512_set1_ps(scale_));
+  }
+
+  // Weights stand relative to a score that may be passed by kSlack, or all that is summed would be
+  // rescaled for every new largest score: they are floating-point numbers and lose nothing.
+  SKIPSERVE_AMX static __mmask16 Higher(__m512 max, int64_t at, const State& s) {
+    constexpr float kSlack = 8 * kOne;
+    const __m512 most = _mm512_add_ps(_mm512_load_ps(s.base + at), _mm512_set1_ps(kSlack));
+    return _mm512_cmp_ps_mask(max, most, _CMP_GT_OQ);
+  }
+
+  SKIPSERVE_AMX void Raise(__m512 max, __mmask16 which, int64_t at, float* o,
+                           const State& s) const {
+    const __m512 old = _mm512_load_ps(s.base + at);
+    const __m512 base = _mm512_mask_mov_ps(old, which, max);
+    const __m512 by =
+        _mm512_mask_mov_ps(_mm512_set1_ps(1.0f), which, Exp2(_mm512_sub_ps(old, base)));
+    _mm512_store_ps(s.base + at, base);
+    _mm512_store_ps(s.sum + at, _mm512_mul_ps(_mm512_load_ps(s.sum + at), by));
+    for (int64_t d = 0; d < dim_; ++d, o += kQueries) {
+      _mm512_store_ps(o, _mm512_mul_ps(_mm512_load_ps(o), by));
+    }
+  }
+
+  // Turns the scores of 16 queries, in the lanes of vectors, into weights 2^(score - base).
+  template <bool kMasked>
+  SKIPSERVE_AMX void Weigh(int64_t g, int64_t half, int64_t at, int64_t first,
+                           const State& s) const {
+    const float* from = ScoresOf(g, s) + half * kLanes;
+    uint32_t* to = s.p + (2 * g + half) * kTile / 2;
+    const __m512i limit = Limit(at, first, s);
+    const __m512 scale = _mm512_set1_ps(scale_), base = _mm512_load_ps(s.base + at);
+    __m512 sum0 = _mm512_setzero_ps(), sum1 = sum0;
+    for (int64_t key = 0; key < kStep; key += 2, from += 2 * kQueries, to += kLanes) {
+      __m512 e0 = Exp2(_mm512_fmsub_ps(_mm512_load_ps(from), scale, base));
+      __m512 e1 = Exp2(_mm512_fmsub_ps(_mm512_load_ps(from + kQueries), scale, base));
+      if constexpr (kMasked) {
+        e0 = _mm512_maskz_mov_ps(Seen<kMasked>(key, limit), e0);
+        e1 = _mm512_maskz_mov_ps(Seen<kMasked>(key + 1, limit), e1);
+      }
+      sum0 = _mm512_add_ps(sum0, e0);
+      sum1 = _mm512_add_ps(sum1, e1);
+      _mm512_store_si512(to, PairOf(e0, e1));
+    }
+    _mm512_store_ps(s.sum + at,
+                    _mm512_add_ps(_mm512_load_ps(s.sum + at), _mm512_add_ps(sum0, sum1)));
+  }
+
+  // o [dim, kQueries] += V^T p over the groups [begin, end).
+  SKIPSERVE_AMX void AddValues(float* o, int64_t begin, int64_t end, const State& s) const {
+    if (begin == end) return;
     constexpr int64_t kStride = kQueries * sizeof(float);
     for (int64_t d = 0; d < dim_; d += kStep) {
       float* const to = o + d * kQueries;
@@ -329,7 +378,7 @@ class AmxAttention : public Bf16Attention {
       _tile_loadd(1, to + kLanes, kStride);
       _tile_loadd(2, to + kLanes * kQueries, kStride);
       _tile_loadd(3, to + kLanes * kQueries + kLanes, kStride);
-      for (int64_t g = 0; g < groups; ++g) {
+      for (int64_t g = begin; g < end; ++g) {
         const uint16_t* v = s.v + (g * dim_ / kLanes + d / kLanes) * kTile;
         const uint32_t* p = s.p + g * kTile;
         _tile_loadd(4, v, kRowBytes);
@@ -370,6 +419,7 @@ class AmxAttention : public Bf16Attention {
 
   const int64_t dim_;
   const int64_t steps_;  // of kStep in dim
+  const float scale_;    // makes a score an exponent of Exp2
   TileConfig config_;
 };
 

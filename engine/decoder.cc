@@ -28,7 +28,8 @@ absl::Status Decoder::AllocateScratch() {
   RETURN_IF_ERROR(allocate(k_, kv_cols()));
   RETURN_IF_ERROR(allocate(qv_, q_cols() + kv_cols()));
   RETURN_IF_ERROR(allocate(attended_, q_cols()));
-  RETURN_IF_ERROR(allocate(gate_up_, 2 * int64_t{config_.ffn_width}));
+  ASSIGN_OR_RETURN(gate_up_, ops_.Allocate(Ops::kMaxDecodeRows * 2 * int64_t{config_.ffn_width} *
+                                           sizeof(float)));
   return allocate(activated_, config_.ffn_width);
 }
 
@@ -110,8 +111,10 @@ void Decoder::ProjectQV(int32_t layer, TensorView h, IndexView positions, Tensor
 }
 
 void Decoder::FeedForwardHidden(int32_t layer, TensorView h, TensorView out, Phase phase) {
+  const Weight& w = *weights_.layers[layer].gate_up;
+  if (phase == Phase::kPrefill) return ops_.MatMulSwiGlu(h, w, out);
   const TensorView gate_up(gate_up_.f32(), h.rows, 2 * int64_t{config_.ffn_width});
-  MatMul(h, *weights_.layers[layer].gate_up, gate_up, phase);
+  ops_.DecodeMatMul(h, w, gate_up);
   ops_.SwiGlu(gate_up, out);
 }
 

@@ -83,8 +83,9 @@ class Decoder {
   const int64_t max_rows_;
   Ops& ops_;
 
-  // Scratch of one call, by the names of the equations; all [max_rows, ...].
-  Buffer h_, k_, qv_, attended_, gate_up_, activated_;
+  // Scratch of one call, by the names of the equations: [max_rows, ...], and of a decode step.
+  Buffer h_, k_, qv_, attended_, activated_;
+  Buffer gate_up_;
 };
 
 }  // namespace skipserve

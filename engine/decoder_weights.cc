@@ -38,11 +38,11 @@ class Loader {
     return ops_.LoadWeight(source, dtype_, use);
   }
 
-  absl::StatusOr<std::unique_ptr<Weight>> Stacked(const std::string& top,
-                                                  const std::string& bottom) const {
+  absl::StatusOr<std::unique_ptr<Weight>> Stacked(const std::string& top, const std::string& bottom,
+                                                  WeightUse use) const {
     ASSIGN_OR_RETURN(WeightSource a, file_.Tensor(top));
     ASSIGN_OR_RETURN(WeightSource b, file_.Tensor(bottom));
-    return ops_.LoadWeight(Stack(std::move(a), std::move(b)), dtype_, WeightUse::kAll);
+    return ops_.LoadWeight(Stack(std::move(a), std::move(b)), dtype_, use);
   }
 
   // Vectors laid end to end, always float32.
@@ -64,14 +64,16 @@ class Loader {
     LayerWeights w;
     ASSIGN_OR_RETURN(w.attention_norm, Vector({layer + "input_layernorm.weight"}));
     ASSIGN_OR_RETURN(w.k, Matrix(attn + "k_proj.weight"));
-    ASSIGN_OR_RETURN(w.qv, Stacked(attn + "q_proj.weight", attn + "v_proj.weight"));
+    ASSIGN_OR_RETURN(w.qv, Stacked(attn + "q_proj.weight", attn + "v_proj.weight",
+                                   WeightUse::kAll));
     if (file_.config().qkv_bias) {
       ASSIGN_OR_RETURN(w.k_bias, Vector({attn + "k_proj.bias"}));
       ASSIGN_OR_RETURN(w.qv_bias, Vector({attn + "q_proj.bias", attn + "v_proj.bias"}));
     }
     ASSIGN_OR_RETURN(w.o, Matrix(attn + "o_proj.weight"));
     ASSIGN_OR_RETURN(w.ffn_norm, Vector({layer + "post_attention_layernorm.weight"}));
-    ASSIGN_OR_RETURN(w.gate_up, Stacked(mlp + "gate_proj.weight", mlp + "up_proj.weight"));
+    ASSIGN_OR_RETURN(w.gate_up, Stacked(mlp + "gate_proj.weight", mlp + "up_proj.weight",
+                                        WeightUse::kGated));
     ASSIGN_OR_RETURN(w.down, Matrix(mlp + "down_proj.weight"));
     return w;
   }

@@ -27,7 +27,7 @@ struct EngineOptions {
   // takes what is free, or gives way and is computed again. 0: all that it may need.
   int64_t promised_tokens = 256;
   int64_t default_max_tokens = 1024;  // new tokens where a request does not say
-  int64_t chunk_tokens = 512;         // prompt tokens computed together, at most
+  int64_t chunk_tokens = 1024;        // prompt tokens computed together, at most
   absl::Duration max_token_gap = absl::Milliseconds(100);  // between two tokens of an answer
   bool prefix_cache = true;                                // prompts that begin alike share that
   std::string prefix_states = "f32";  // "f32" or "bf16": of hidden states behind a trunk

@@ -33,9 +33,10 @@ class Weight {
   virtual size_t bytes() const = 0;  // memory held
 };
 
-// What a weight is loaded for. A backend may keep a second copy for MatMul, which kDecode spares.
+// What a weight is loaded for.
 enum class WeightUse {
   kAll,
+  kGated,   // MatMulSwiGlu, and all of the above
   kDecode,  // Embed and DecodeMatMul only
 };
 
@@ -138,7 +139,11 @@ class Ops {
   // same states, bit for bit. `w` was loaded for kAll.
   virtual void MatMul(TensorView a, const Weight& w, TensorView out) = 0;
 
-  // The same for a decode step, m <= kMaxDecodeRows rows of one sequence each: again a row's result
+  // out = SwiGlu(a W^T), in one pass where the backend can: bit for bit as MatMul and SwiGlu in turn.
+  // out [m, out_features / 2]. `w` was loaded for kGated.
+  virtual void MatMulSwiGlu(TensorView a, const Weight& w, TensorView out) = 0;
+
+  // The same as MatMul for a decode step, m <= kMaxDecodeRows rows of one sequence each: again a row's result
   // is its own, but it may be rounded otherwise than MatMul's.
   virtual void DecodeMatMul(TensorView a, const Weight& w, TensorView out) = 0;
   static constexpr int64_t kMaxDecodeRows = 32;

@@ -85,6 +85,11 @@ void ProfiledOps::MatMul(TensorView a, const Weight& w, TensorView out) {
         [&] { ops_->MatMul(a, w, out); });
 }
 
+void ProfiledOps::MatMulSwiGlu(TensorView a, const Weight& w, TensorView out) {
+  Timed(WithShape("MatMulSwiGlu", w), {2 * MatMulFlops(a, out), Bytes(a) + Bytes(out)},
+        [&] { ops_->MatMulSwiGlu(a, w, out); });
+}
+
 void ProfiledOps::DecodeMatMul(TensorView a, const Weight& w, TensorView out) {
   Timed(WithShape("DecodeMatMul", w), {MatMulFlops(a, out), double(w.bytes())},
         [&] { ops_->DecodeMatMul(a, w, out); });

@@ -1,49 +1,32 @@
 #include "kernels/cpu/amx_attention.h"
 
-#if defined(__x86_64__) && defined(__linux__)
+#include "kernels/cpu/amx.h"
+
+#ifdef SKIPSERVE_HAS_AMX
 #ifndef __clang__  // GCC's own header warns, inlined wherever it is (its bug 105593)
 #pragma GCC diagnostic ignored "-Wuninitialized"
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #endif
 #include <immintrin.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
-#include <cstring>
 #include <limits>
 
 #include "kernels/cpu/carver.h"
 #include "kernels/kv_slot.h"
-#include "oneapi/dnnl/dnnl.hpp"
-
-// On functions, not on the file: what the file includes must still run on every machine.
-#define SKIPSERVE_AMX \
-  __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,amx-tile,amx-bf16")))
 
 namespace skipserve::cpu {
 namespace {
 
-constexpr int64_t kLanes = 16;                          // queries in a vector, rows of a tile
+constexpr int64_t kLanes = kAmxRows;                   // queries in a vector
 constexpr int64_t kQueries = 2 * kLanes;                // that go through a key block together
 constexpr int64_t kKeys = 512;                          // of a key block
 constexpr int64_t kStep = 32;                           // bf16 values in a tile's row
 constexpr int64_t kTile = kLanes * kStep;               // and in a tile
 constexpr float kOne = 1 << 23;  // 1 in an exponent of fixed point
-constexpr int64_t kRowBytes = kStep * sizeof(uint16_t);  // of a tile
-
-// Registers of the two products: four sums of 16 x 16, two left and two right sides.
-constexpr int kTiles = 8;
-
-struct alignas(64) TileConfig {
-  uint8_t palette = 1;
-  uint8_t start_row = 0;
-  uint8_t reserved[14] = {};
-  uint16_t row_bytes[16] = {};
-  uint8_t rows[16] = {};
-};
+constexpr int64_t kRowBytes = kAmxRowBytes;
 
 // Rows become columns, 32 bits at a time.
 SKIPSERVE_AMX void Transpose(__m512i (&r)[kLanes]) {
@@ -100,12 +83,7 @@ class AmxAttention : public Bf16Attention {
   explicit AmxAttention(int64_t dim)
       : dim_(dim),
         steps_(dim / kStep),
-        scale_(1.44269504f * kOne / std::sqrt(static_cast<float>(dim))) {
-    for (int i = 0; i < kTiles; ++i) {
-      config_.row_bytes[i] = kRowBytes;
-      config_.rows[i] = kLanes;
-    }
-  }
+        scale_(1.44269504f * kOne / std::sqrt(static_cast<float>(dim))) {}
 
   int64_t head_dim() const override { return dim_; }
   // 1,024 queries at once share what it takes to pack a key block.
@@ -420,24 +398,13 @@ class AmxAttention : public Bf16Attention {
   const int64_t dim_;
   const int64_t steps_;  // of kStep in dim
   const float scale_;    // makes a score an exponent of Exp2
-  TileConfig config_;
+  const TileConfig config_;
 };
-
-// The kernel must be asked for the registers, once a process (Documentation/x86/xstate.rst).
-bool AskForTiles() {
-  constexpr long kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM
-  constexpr long kTileData = 18;
-  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
-}
 
 }  // namespace
 
 std::unique_ptr<Bf16Attention> MakeAmxAttention(int64_t head_dim) {
-  const int isa = static_cast<int>(dnnl::get_effective_cpu_isa());
-  const int amx = static_cast<int>(dnnl::cpu_isa::avx512_core_amx);
-  if ((isa & amx) != amx || head_dim % kStep != 0 || head_dim > 4096 || !AskForTiles()) {
-    return nullptr;
-  }
+  if (!AmxReady() || head_dim % kStep != 0 || head_dim > 4096) return nullptr;
   return std::make_unique<AmxAttention>(head_dim);
 }
 

@@ -10,6 +10,7 @@
 
 #include "kernels/cpu/bf16_attention.h"
 #include "kernels/cpu/packed_gemm.h"
+#include "kernels/cpu/paired_weights.h"
 #include "kernels/cpu/scratch.h"
 #include "kernels/cpu/thread_pool.h"
 #include "kernels/host_memory.h"
@@ -17,30 +18,36 @@
 
 namespace skipserve::cpu {
 
-// Row-major values of `dtype`, and a packed copy where the machine has a faster product for it.
+// Row-major values of `dtype`; or, where the machine multiplies bf16 natively, bf16 in pairs.
 class CpuWeight : public Weight {
  public:
-  CpuWeight(int64_t out_features, int64_t in_features, DType dtype, Buffer values,
-            std::unique_ptr<PackedGemm> packed)
+  CpuWeight(int64_t out_features, int64_t in_features, DType dtype, Buffer values)
       : out_features_(out_features),
         in_features_(in_features),
         dtype_(dtype),
-        values_(std::move(values)),
-        packed_(std::move(packed)) {}
+        values_(std::move(values)) {}
+  CpuWeight(std::unique_ptr<PairedWeights> paired, std::unique_ptr<PackedGemm> gemm)
+      : out_features_(paired->n()),
+        in_features_(paired->k()),
+        dtype_(DType::kBF16),
+        paired_(std::move(paired)),
+        gemm_(std::move(gemm)) {}
 
   int64_t out_features() const override { return out_features_; }
   int64_t in_features() const override { return in_features_; }
-  size_t bytes() const override { return values_.bytes() + (packed_ ? packed_->bytes() : 0); }
+  size_t bytes() const override { return paired_ ? paired_->bytes() : values_.bytes(); }
   DType dtype() const { return dtype_; }
-  const void* values() const { return values_.data(); }
-  const PackedGemm* packed() const { return packed_.get(); }
+  const void* values() const { return values_.data(); }      // null where there are pairs
+  const PairedWeights* paired() const { return paired_.get(); }  // may be null
+  const PackedGemm* gemm() const { return gemm_.get(); }  // null: loaded for decode steps alone
 
  private:
   int64_t out_features_;
   int64_t in_features_;
   DType dtype_;
   Buffer values_;
-  std::unique_ptr<PackedGemm> packed_;
+  std::unique_ptr<PairedWeights> paired_;
+  std::unique_ptr<PackedGemm> gemm_;
 };
 
 class CpuOps : public Ops {
@@ -61,6 +68,7 @@ class CpuOps : public Ops {
   void Embed(const Weight& table, IndexView ids, TensorView out) override;
   void RmsNorm(TensorView x, IndexView rows, TensorView gain, float eps, TensorView out) override;
   void MatMul(TensorView a, const Weight& w, TensorView out) override;
+  void MatMulSwiGlu(TensorView a, const Weight& w, TensorView out) override;
   void DecodeMatMul(TensorView a, const Weight& w, TensorView out) override;
   void AddBias(TensorView x, TensorView bias) override;
   void Rope(TensorView x, IndexView positions, const RopeTable& table, int32_t head_dim) override;
@@ -103,6 +111,8 @@ class CpuOps : public Ops {
     });
   }
 
+  void DecodePaired(TensorView a, const PairedWeights& w, TensorView out);
+  absl::StatusOr<std::unique_ptr<Weight>> LoadPaired(const WeightSource& source, WeightUse use);
   const Bf16Attention* FindBf16Attention(const KvLayout& layout);
 
   ThreadPool pool_;

@@ -2,9 +2,11 @@
 #include <algorithm>
 #include <cassert>
 
+#include "kernels/cpu/amx.h"
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/gemv.h"
+#include "kernels/cpu/paired_gemv.h"
 #include "kernels/cpu/row_kernels.h"
 
 namespace skipserve::cpu {
@@ -25,7 +27,9 @@ void CpuOps::Embed(const Weight& table, IndexView ids, TensorView out) {
   ForRows(ids.size, out.cols, [&](int64_t i) {
     assert(ids.data[i] >= 0 && ids.data[i] < w.out_features());
     const int64_t at = ids.data[i] * w.in_features();
-    if (w.dtype() == DType::kF32) {
+    if (w.paired() != nullptr) {
+      w.paired()->Read(ids.data[i], Row(out, i));
+    } else if (w.dtype() == DType::kF32) {
       std::copy_n(static_cast<const float*>(w.values()) + at, out.cols, Row(out, i));
     } else {
       ExpandBf16(static_cast<const uint16_t*>(w.values()) + at, out.cols, Row(out, i));
@@ -44,11 +48,25 @@ void CpuOps::MatMul(TensorView a, const Weight& weight, TensorView out) {
   const auto& w = static_cast<const CpuWeight&>(weight);
   assert(a.cols == w.in_features() && out.cols == w.out_features() && out.rows == a.rows);
   if (a.rows == 0 || out.cols == 0) return;
-  if (w.packed() != nullptr) {
-    w.packed()->Run(a, out, pool_, scratch_);
+  if (w.gemm() != nullptr) {
+    w.gemm()->Run(a, out, pool_, scratch_);
   } else {
+    assert(w.paired() == nullptr);
     Gemm(a, w.values(), w.dtype(), out, pool_, scratch_);
   }
+}
+
+void CpuOps::MatMulSwiGlu(TensorView a, const Weight& weight, TensorView out) {
+  const auto& w = static_cast<const CpuWeight&>(weight);
+  assert(2 * out.cols == w.out_features() && out.rows == a.rows);
+  if (a.rows == 0 || out.cols == 0) return;
+  if (w.gemm() != nullptr && w.gemm()->gated()) {
+    w.gemm()->RunGated(a, out, pool_, scratch_);
+    return;
+  }
+  const TensorView gate_up(shared_.Floats(a.rows * w.out_features()), a.rows, w.out_features());
+  MatMul(a, weight, gate_up);
+  SwiGlu(gate_up, out);
 }
 
 void CpuOps::DecodeMatMul(TensorView a, const Weight& weight, TensorView out) {
@@ -56,6 +74,7 @@ void CpuOps::DecodeMatMul(TensorView a, const Weight& weight, TensorView out) {
   assert(a.cols == w.in_features() && out.cols == w.out_features() && out.rows == a.rows);
   assert(a.rows <= kMaxDecodeRows);
   if (a.rows == 0) return;
+  if (w.paired() != nullptr) return DecodePaired(a, *w.paired(), out);
   constexpr int64_t kTaskBytes =
       48 * 1024;  // of weights: enough tasks to share, few enough to claim cheaply
   const int64_t group_bytes = kGemvGroup * std::max<int64_t>(1, a.cols) * DTypeBytes(w.dtype());
@@ -63,6 +82,26 @@ void CpuOps::DecodeMatMul(TensorView a, const Weight& weight, TensorView out) {
   pool_.ParallelFor((out.cols + columns - 1) / columns, [&](int64_t task, int) {
     const int64_t begin = task * columns;
     Gemv(a, w.values(), w.dtype(), begin, std::min(out.cols, begin + columns), out);
+  });
+}
+
+void CpuOps::DecodePaired(TensorView a, const PairedWeights& w, TensorView out) {
+  // A block of outputs is 64 KiB and more of weights, a task's worth.
+  if (!AmxReady()) {
+    pool_.ParallelFor(w.output_blocks(), [&](int64_t block, int) {
+      PairedGemv(a, w, block, block + 1, out);
+    });
+    return;
+  }
+  const int64_t padded = w.input_blocks() * PairedWeights::kInputs;
+  auto* const rounded =
+      static_cast<uint16_t*>(shared_.Bytes(kMaxDecodeRows * padded * sizeof(uint16_t)));
+  std::fill_n(rounded, kMaxDecodeRows * padded, uint16_t{0});
+  for (int64_t i = 0; i < a.rows; ++i) RoundToBf16(Row(a, i), a.cols, rounded + i * padded);
+  // Claiming a task costs as much as loading the tiles' shape: several blocks, where there are many.
+  const int64_t step = std::clamp<int64_t>(w.output_blocks() / (8 * pool_.threads()), 1, 16);
+  pool_.ParallelFor((w.output_blocks() + step - 1) / step, [&](int64_t task, int) {
+    AmxGemv(rounded, a.rows, w, task * step, std::min(w.output_blocks(), (task + 1) * step), out);
   });
 }
 

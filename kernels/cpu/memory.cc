@@ -33,6 +33,7 @@ absl::StatusOr<std::unique_ptr<Weight>> CpuOps::LoadWeight(const WeightSource& s
                                                            WeightUse use) {
   const int64_t n = source.out_features;
   const int64_t k = source.in_features;
+  if (dtype == DType::kBF16 && CpuHasFastBf16()) return LoadPaired(source, use);
   absl::StatusOr<Buffer> values = weights_.Allocate(n * k * DTypeBytes(dtype));
   if (!values.ok()) return values.status();
   constexpr int64_t kTaskFloats = 64 * 1024;
@@ -48,11 +49,25 @@ absl::StatusOr<std::unique_ptr<Weight>> CpuOps::LoadWeight(const WeightSource& s
       RoundToBf16(read, count * k, static_cast<uint16_t*>(values->data()) + begin * k);
     }
   });
-  std::unique_ptr<PackedGemm> packed;
-  if (use == WeightUse::kAll && dtype == DType::kBF16 && CpuHasFastBf16()) {
-    packed = PackedGemm::Make(values->data(), n, k, dtype, weights_);
+  return std::make_unique<CpuWeight>(n, k, dtype, *std::move(values));
+}
+
+absl::StatusOr<std::unique_ptr<Weight>> CpuOps::LoadPaired(const WeightSource& source,
+                                                           WeightUse use) {
+  absl::StatusOr<PairedWeights> packed = PairedWeights::Pack(source, weights_, pool_, scratch_);
+  if (!packed.ok()) return packed.status();
+  auto paired = std::make_unique<PairedWeights>(*std::move(packed));
+  std::unique_ptr<PackedGemm> gemm;
+  if (use != WeightUse::kDecode) {
+    const bool whole = paired->n() % (2 * PairedWeights::kOutputs) == 0;
+    gemm = PackedGemm::Make(*paired, use == WeightUse::kGated && whole);
+    if (gemm == nullptr && paired->n() > 0 && paired->k() > 0) {
+      return absl::UnimplementedError(absl::StrCat(
+          "oneDNN has no bf16 product of ", paired->n(), " by ", paired->k(),
+          " on this machine: use --dtype f32"));
+    }
   }
-  return std::make_unique<CpuWeight>(n, k, dtype, *std::move(values), std::move(packed));
+  return std::make_unique<CpuWeight>(std::move(paired), std::move(gemm));
 }
 
 }  // namespace cpu

@@ -1,17 +1,15 @@
-// oneDNN's matmul with the weights reordered once into its own layout: the path for machines that
-// multiply bf16 natively, where float32 GEMM reaches half the rate. Holds a second copy of the
-// weights. Immutable; Run may be called by one thread at a time. Float32 works too and is there so
-// that the tests reach this file on every machine.
+// MatMul for machines that multiply bf16 natively, where float32 GEMM reaches half the rate or less:
+// oneDNN's matmul over panels of the paired weights that stay in L2 for several tiles of rows, and
+// what follows the product done on a tile while it is there. Immutable; run by one thread at a time.
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <vector>
 
+#include "kernels/cpu/paired_weights.h"
 #include "kernels/cpu/scratch.h"
 #include "kernels/cpu/thread_pool.h"
-#include "kernels/host_memory.h"
 #include "kernels/tensor.h"
 
 namespace skipserve::cpu {
@@ -20,15 +18,18 @@ class PackedGemm {
  public:
   virtual ~PackedGemm() = default;
 
-  // w [n, k] row-major of `dtype`. Null where oneDNN has no such product here.
-  static std::unique_ptr<PackedGemm> Make(const void* w, int64_t n, int64_t k, DType dtype,
-                                          HostSlabs& slabs);
+  // `gated`: W is a gate's rows and as many more of what it lets through; each must fill whole blocks
+  // of the pairs. Null where oneDNN has no such product here. `w` outlives it.
+  static std::unique_ptr<PackedGemm> Make(const PairedWeights& w, bool gated);
 
-  virtual size_t bytes() const = 0;
-
-  // out = a W^T, `a` rounded to the weights' type.
+  // out = a W^T, `a` rounded to bf16.
   virtual void Run(TensorView a, TensorView out, ThreadPool& pool,
                    std::vector<Scratch>& scratch) const = 0;
+
+  virtual bool gated() const = 0;
+  // Where it is gated: out = silu(gate) * up of the same product.
+  virtual void RunGated(TensorView a, TensorView out, ThreadPool& pool,
+                        std::vector<Scratch>& scratch) const = 0;
 };
 
 }  // namespace skipserve::cpu

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cassert>
 #include <cmath>
+#include <vector>
 
 #include "kernels/reference/reference_ops.h"
 
@@ -78,6 +79,13 @@ void ReferenceOps::Rope(TensorView x, IndexView positions, const RopeTable& tabl
       }
     }
   }
+}
+
+void ReferenceOps::MatMulSwiGlu(TensorView a, const Weight& w, TensorView out) {
+  std::vector<float> gate_up(a.rows * w.out_features());
+  const TensorView both(gate_up.data(), a.rows, w.out_features());
+  MatMul(a, w, both);
+  SwiGlu(both, out);
 }
 
 void ReferenceOps::SwiGlu(TensorView gate_up, TensorView out) {

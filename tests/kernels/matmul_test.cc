@@ -7,7 +7,8 @@
 
 #include "gtest/gtest.h"
 #include "kernels/bf16.h"
-#include "kernels/cpu/packed_gemm.h"
+#include "kernels/cpu/amx.h"
+#include "kernels/cpu/paired_gemv.h"
 #include "tests/kernels/support.h"
 
 namespace skipserve::testing {
@@ -26,9 +27,10 @@ Matrix Product(Ops& ops, Operation operation, const Matrix& a, const Weight& w,
 }
 
 // Two sums of k products, each off by at most k roundings of |a| |w|; rounding the activations to
-// bf16, which only machines with native bf16 products do, adds 2^-8.
+// bf16, which only machines with native bf16 products do, for decode steps only on AMX, adds 2^-8.
 double Tolerance(const Matrix& a, const Matrix& w, DType dtype, Operation operation) {
-  const bool rounded = dtype == DType::kBF16 && operation == kPrefill && CpuHasFastBf16();
+  const bool native = operation == kPrefill ? CpuHasFastBf16() : cpu::AmxReady();
+  const bool rounded = dtype == DType::kBF16 && native;
   const double relative = 2.0 * (a.cols + 1) * kUnit + (rounded ? 1.0 / 256 : 0.0);
   return relative * MaxRowNorm(a, a.cols) * MaxRowNorm(w, w.cols) * (1 + 1.0 / 256);
 }
@@ -202,37 +204,58 @@ TEST(Memory, AlignedAndRefusedWhenTooLarge) {
   }
 }
 
-// The path of machines with native bf16, in float32 so that it runs anywhere; in bf16 where oneDNN
-// has it.
-TEST(PackedGemm, MatchesReference) {
-  const Matrix w = Random(65, 96, 11);
-  cpu::ThreadPool pool(2);
-  std::vector<cpu::Scratch> scratch(2);
+TEST(MatMulSwiGlu, EqualsBothInTurn) {
   for (const DType dtype : {DType::kF32, DType::kBF16}) {
-    std::vector<uint16_t> rounded(w.values.size());
-    std::transform(w.values.begin(), w.values.end(), rounded.begin(), F32ToBf16);
-    const void* values =
-        dtype == DType::kF32 ? static_cast<const void*>(w.values.data()) : rounded.data();
-    HostSlabs memory;
-    const auto packed = cpu::PackedGemm::Make(values, w.rows, w.cols, dtype, memory);
-    if (packed == nullptr) {
-      EXPECT_EQ(dtype, DType::kBF16);
-      EXPECT_FALSE(CpuHasFastBf16());
-      continue;
+    for (const Shape& shape : {Shape{2, 3}, Shape{202, 65}, Shape{1792, 576}, Shape{3072, 576}}) {
+      const Matrix w = Random(shape.n, shape.k, 13);
+      const auto check = [&](Ops& ops) {
+        const auto weight = Load(ops, w, dtype, WeightUse::kGated);
+        for (const int64_t m : {1, 64, 65, 300}) {
+          const Matrix a = Random(m, shape.k, 14);
+          const Matrix both = Product(ops, kPrefill, a, *weight);
+          const Matrix plain = Product(ops, kPrefill, a, *Load(ops, w, dtype));
+          EXPECT_LE(MaxDifference(both, plain), Tolerance(a, w, DType::kF32, kPrefill));
+          const Device gate_up(ops, both);
+          const Device expected = Device::Empty(ops, m, shape.n / 2);
+          ops.SwiGlu(gate_up.view(), expected.view());
+          const Device in(ops, a, 1), got = Device::Empty(ops, m, shape.n / 2, 3);
+          ops.MatMulSwiGlu(in.view(), *weight, got.view());
+          EXPECT_EQ(got.Get().values, expected.Get().values)
+              << "n " << shape.n << " k " << shape.k << " m " << m;
+        }
+      };
+      if (shape.n < 1000) check(*MakeReferenceOps());
+      ForEachCpu(check);
     }
-    for (const int64_t m : {1, 32, 33, 100, 256, 300}) {
-      const Matrix a = Random(m, w.cols, 12);
-      const auto reference = MakeReferenceOps();
-      const Matrix expected = Product(*reference, kPrefill, a, *Load(*reference, w, dtype));
-      const double tolerance =
-          (2.0 * (a.cols + 1) * kUnit + (dtype == DType::kBF16 ? 1.0 / 128 : 0)) *
-          MaxRowNorm(a, a.cols) * MaxRowNorm(w, w.cols);
-      for (const int64_t padding : {0, 3}) {
-        const Device in(*reference, a, padding);
-        const Device out = Device::Empty(*reference, m, w.rows, padding);
-        packed->Run(in.view(), out.view(), pool, scratch);
-        EXPECT_LE(MaxDifference(out.Get(), expected), tolerance) << "m " << m;
-      }
+  }
+}
+
+// On any machine: what those with native bf16 keep, and how a decode step reads it without AMX.
+TEST(PairedWeights, KeepEveryRowAndMultiply) {
+  for (const Shape& shape : {Shape{1, 1}, Shape{64, 32}, Shape{65, 33}, Shape{200, 577}}) {
+    const Matrix w = Random(shape.n, shape.k, 15);
+    cpu::ThreadPool pool(2);
+    std::vector<cpu::Scratch> scratch(2);
+    HostSlabs memory;
+    const auto paired = cpu::PairedWeights::Pack(SourceOf(w), memory, pool, scratch);
+    ASSERT_TRUE(paired.ok());
+    Matrix rounded = w;
+    for (float& x : rounded.values) x = Bf16ToF32(F32ToBf16(x));
+    std::vector<float> row(shape.k);
+    for (int64_t i = 0; i < shape.n; ++i) {
+      paired->Read(i, row.data());
+      EXPECT_TRUE(std::equal(row.begin(), row.end(), rounded.row(i))) << i;
+    }
+    const auto reference = MakeReferenceOps();
+    for (const int64_t m : {1, 2, 3, 4, 5, 32}) {
+      const Matrix a = Random(m, shape.k, 16);
+      const Matrix expected = Product(*reference, kPrefill, a, *Load(*reference, w, DType::kBF16));
+      ForEachTarget([&] {
+        const Device in(*reference, a, 3), out = Device::Empty(*reference, m, shape.n, 5);
+        cpu::PairedGemv(in.view(), *paired, 0, paired->output_blocks(), out.view());
+        EXPECT_LE(MaxDifference(out.Get(), expected),
+                  Tolerance(a, w, DType::kF32, kDecode)) << "n " << shape.n << " m " << m;
+      });
     }
   }
 }

@@ -71,29 +71,39 @@ DeviceIndex::DeviceIndex(Ops& ops, const std::vector<int32_t>& values)
   ops.Upload(values.data(), buffer_.data(), values.size() * sizeof(int32_t));
 }
 
-std::unique_ptr<Weight> Load(Ops& ops, const Matrix& w, DType dtype) {
-  const WeightSource source = {w.rows, w.cols, [&w](int64_t begin, int64_t count, float* out) {
-                                 std::copy_n(w.row(begin), count * w.cols, out);
-                               }};
-  auto weight = ops.LoadWeight(source, dtype, WeightUse::kAll);
+WeightSource SourceOf(const Matrix& w) {
+  return {w.rows, w.cols, [&w](int64_t begin, int64_t count, float* out) {
+            std::copy_n(w.row(begin), count * w.cols, out);
+          }};
+}
+
+std::unique_ptr<Weight> Load(Ops& ops, const Matrix& w, DType dtype, WeightUse use) {
+  auto weight = ops.LoadWeight(SourceOf(w), dtype, use);
   EXPECT_TRUE(weight.ok()) << weight.status();
   return *std::move(weight);
 }
 
-void ForEachCpu(const std::function<void(Ops&)>& fn) {
+void ForEachTarget(const std::function<void()>& fn) {
   const int64_t here = hwy::SupportedTargets();
   for (const int64_t target : {HWY_SSSE3, HWY_AVX2, HWY_AVX3}) {
     if ((here & target) == 0) continue;
     hwy::SetSupportedTargetsForTest(target);
     hwy::GetChosenTarget().Update(hwy::SupportedTargets());
-    for (const int threads : {1, 2, 3}) {
-      SCOPED_TRACE(std::string(hwy::TargetName(target)) + ", threads " + std::to_string(threads));
-      const auto ops = MakeCpuOps(threads);
-      fn(*ops);
-    }
+    SCOPED_TRACE(hwy::TargetName(target));
+    fn();
     hwy::SetSupportedTargetsForTest(0);
     hwy::GetChosenTarget().Update(hwy::SupportedTargets());
   }
+}
+
+void ForEachCpu(const std::function<void(Ops&)>& fn) {
+  ForEachTarget([&] {
+    for (const int threads : {1, 2, 3}) {
+      SCOPED_TRACE("threads " + std::to_string(threads));
+      const auto ops = MakeCpuOps(threads);
+      fn(*ops);
+    }
+  });
 }
 
 PagedCache::PagedCache(Ops& ops, const KvLayout& layout, const std::vector<Sequence>& sequences,

@@ -55,11 +55,16 @@ class DeviceIndex {
   int64_t size_;
 };
 
-std::unique_ptr<Weight> Load(Ops& ops, const Matrix& w, DType dtype);
+// `w` outlives it.
+WeightSource SourceOf(const Matrix& w);
+std::unique_ptr<Weight> Load(Ops& ops, const Matrix& w, DType dtype,
+                             WeightUse use = WeightUse::kAll);
 
 // Calls fn with every CPU backend this machine can run. The SIMD target is global, hence the
 // callback.
 void ForEachCpu(const std::function<void(Ops&)>& fn);
+// Likewise with every SIMD target.
+void ForEachTarget(const std::function<void()>& fn);
 
 // A paged pool with the K and V of some sequences in it, each in blocks of its own.
 class PagedCache {

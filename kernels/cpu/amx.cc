@@ -1,0 +1,28 @@
+#include "kernels/cpu/amx.h"
+
+#ifdef SKIPSERVE_HAS_AMX
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "oneapi/dnnl/dnnl.hpp"
+#endif
+
+namespace skipserve::cpu {
+
+bool AmxReady() {
+#ifdef SKIPSERVE_HAS_AMX
+  static const bool ready = [] {
+    const int isa = static_cast<int>(dnnl::get_effective_cpu_isa());
+    const int amx = static_cast<int>(dnnl::cpu_isa::avx512_core_amx);
+    // Linux hands out the registers' memory on request only (its Documentation/x86/xstate.rst).
+    constexpr long kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM
+    constexpr long kTileData = 18;
+    return (isa & amx) == amx && syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+  }();
+  return ready;
+#else
+  return false;
+#endif
+}
+
+}  // namespace skipserve::cpu

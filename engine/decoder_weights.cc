@@ -30,19 +30,19 @@ WeightSource Stack(WeightSource top, WeightSource bottom) {
 
 class Loader {
  public:
-  Loader(const ModelFile& file, DType dtype, Ops& ops) : file_(file), dtype_(dtype), ops_(ops) {}
+  Loader(const ModelFile& file, WeightType type, Ops& ops) : file_(file), type_(type), ops_(ops) {}
 
   absl::StatusOr<std::unique_ptr<Weight>> Matrix(const std::string& name,
                                                  WeightUse use = WeightUse::kAll) const {
     ASSIGN_OR_RETURN(const WeightSource source, file_.Tensor(name));
-    return ops_.LoadWeight(source, dtype_, use);
+    return ops_.LoadWeight(source, type_, use);
   }
 
   absl::StatusOr<std::unique_ptr<Weight>> Stacked(const std::string& top, const std::string& bottom,
                                                   WeightUse use) const {
     ASSIGN_OR_RETURN(WeightSource a, file_.Tensor(top));
     ASSIGN_OR_RETURN(WeightSource b, file_.Tensor(bottom));
-    return ops_.LoadWeight(Stack(std::move(a), std::move(b)), dtype_, use);
+    return ops_.LoadWeight(Stack(std::move(a), std::move(b)), type_, use);
   }
 
   // Vectors laid end to end, always float32.
@@ -90,16 +90,16 @@ class Loader {
 
  private:
   const ModelFile& file_;
-  DType dtype_;
+  WeightType type_;
   Ops& ops_;
 };
 
 }  // namespace
 
-absl::StatusOr<DecoderWeights> LoadDecoderWeights(const ModelFile& file, DType dtype,
+absl::StatusOr<DecoderWeights> LoadDecoderWeights(const ModelFile& file, WeightType type,
                                                   int64_t positions, Ops& ops) {
   const ModelConfig& c = file.config();
-  const Loader load(file, dtype, ops);
+  const Loader load(file, type, ops);
   DecoderWeights w;
   ASSIGN_OR_RETURN(w.embedding, load.Matrix("model.embed_tokens.weight", WeightUse::kDecode));
   if (!c.tied_embeddings) {

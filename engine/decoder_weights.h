@@ -37,7 +37,7 @@ struct DecoderWeights {
 // Shapes are not looked at here: a ModelFile that opened has every weight in the shape of its
 // config (CheckWeights). RESOURCE_EXHAUSTED without memory. `positions`: how many positions the
 // rotary tables cover.
-absl::StatusOr<DecoderWeights> LoadDecoderWeights(const ModelFile& file, DType dtype,
+absl::StatusOr<DecoderWeights> LoadDecoderWeights(const ModelFile& file, WeightType type,
                                                   int64_t positions, Ops& ops);
 
 }  // namespace skipserve

@@ -41,7 +41,7 @@ struct SkipLevelInfo {
 struct ModelInfo {
   ModelConfig config;
   std::string fingerprint;
-  std::string dtype;        // of weights and KV: "f32" or "bf16"
+  std::string dtype;        // of weights: "f32", "bf16" or "int8"; KV is bf16 but with "f32"
   std::string backend;      // Ops::name()
   int64_t max_context = 0;  // tokens, prompt and answer together
   int64_t default_max_tokens = 0;

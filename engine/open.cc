@@ -24,13 +24,16 @@ constexpr double kShareOfGap = 0.945;
 
 // Seconds per unit of work before any step has run: a middling server's core or two. The cost model
 // learns the machine's own within some dozen steps.
-Work FirstGuess(const ModelConfig& config, DType dtype) {
-  const double kv_bytes = 2.0 * config.kv_heads * config.head_dim * double(DTypeBytes(dtype));
-  const double layer_bytes = double(DTypeBytes(dtype)) * config.width *
+Work FirstGuess(const ModelConfig& config, const Precision& precision) {
+  const double kv_bytes = 2.0 * config.kv_heads * config.head_dim * double(DTypeBytes(precision.kv));
+  const double value_bytes = precision.weights == WeightType::kF32    ? 4
+                             : precision.weights == WeightType::kBF16 ? 2
+                                                                      : 1;
+  const double layer_bytes = value_bytes * config.width *
                              (2.0 * config.heads * config.head_dim +
                               2.0 * config.kv_heads * config.head_dim + 3.0 * config.ffn_width);
   const double weight_bytes =
-      config.layers * layer_bytes + double(DTypeBytes(dtype)) * config.width * config.vocab_size;
+      config.layers * layer_bytes + value_bytes * config.width * config.vocab_size;
   Work cost;
   cost[WorkKind::kMatMul] = 1 / 2e11;
   cost[WorkKind::kAttention] = 1 / 1e11;
@@ -115,13 +118,13 @@ absl::Status ApplySkipFlags(const EngineOptions& options, SkipSettings& settings
   return absl::OkStatus();
 }
 
-ModelInfo MakeInfo(const EngineOptions& options, const ModelFile& model, DType dtype,
+ModelInfo MakeInfo(const EngineOptions& options, const ModelFile& model, const char* dtype,
                    const Ops& ops, const SkipLevels& levels, int64_t max_context) {
   const SkipSettings& settings = levels.settings();
   ModelInfo info;
   info.config = model.config();
   info.fingerprint = model.fingerprint();
-  info.dtype = dtype == DType::kF32 ? "f32" : "bf16";
+  info.dtype = dtype;
   info.backend = ops.name();
   info.max_context = max_context;
   info.default_max_tokens = options.default_max_tokens;
@@ -155,13 +158,13 @@ absl::StatusOr<std::unique_ptr<Engine>> OpenEngine(const EngineOptions& options,
   parts.chat_template = OpenChatTemplate(*model, *parts.tokenizer);
   parts.ops = std::move(ops);
   RETURN_IF_ERROR(parts.ops->CheckHeadDim(config.head_dim));
-  ASSIGN_OR_RETURN(const DType dtype, ChooseDType(options.dtype));
-  const KvLayout kv_layout = {dtype, kBlockTokens, config.kv_heads, config.head_dim};
+  ASSIGN_OR_RETURN(const Precision precision, ChoosePrecision(options.dtype));
+  const KvLayout kv_layout = {precision.kv, kBlockTokens, config.kv_heads, config.head_dim};
   // Before anything is loaded: what does not fit is refused at once.
   ASSIGN_OR_RETURN(const int64_t kv_blocks,
                    KvBlocks(options, kv_layout, config.layers, max_context));
   ASSIGN_OR_RETURN(DecoderWeights weights,
-                   LoadDecoderWeights(*model, dtype, max_context, *parts.ops));
+                   LoadDecoderWeights(*model, precision.weights, max_context, *parts.ops));
   const int64_t max_rows = std::max<int64_t>(options.chunk_tokens, options.max_running);
   ASSIGN_OR_RETURN(parts.decoder,
                    Decoder::Create(config, std::move(weights), max_rows, *parts.ops));
@@ -186,14 +189,14 @@ absl::StatusOr<std::unique_ptr<Engine>> OpenEngine(const EngineOptions& options,
   parts.scheduler.chunk_tokens = options.chunk_tokens;
   parts.scheduler.busy_step_seconds = kShareOfGap * absl::ToDoubleSeconds(options.max_token_gap);
   parts.scheduler.state_blocks = StateBlocks(kv_layout, config.width, executor.state_dtype);
-  parts.scheduler.cost = FirstGuess(config, dtype);
+  parts.scheduler.cost = FirstGuess(config, precision);
   parts.prefix_cache = options.prefix_cache;
   ASSIGN_OR_RETURN(parts.executor,
                    Executor::Create(*parts.decoder, skip_file.proxies, std::move(executor)));
 
   parts.levels = std::make_unique<SkipLevels>(config, skip_file.settings, skip_file.proxy_shape(),
                                               options.skip_enabled);
-  parts.info = MakeInfo(options, *model, dtype, *parts.ops, *parts.levels, max_context);
+  parts.info = MakeInfo(options, *model, precision.name, *parts.ops, *parts.levels, max_context);
   parts.canary = options.canary;
   parts.observer = options.observer;
   return std::make_unique<LlmEngine>(std::move(parts));

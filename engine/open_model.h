@@ -13,8 +13,16 @@
 
 namespace skipserve {
 
-// "f32", "bf16", or "auto": bf16 where the machine is fast at it. INVALID_ARGUMENT names --dtype.
-absl::StatusOr<DType> ChooseDType(const std::string& name);
+// What --dtype stands for.
+struct Precision {
+  const char* name;  // "f32", "bf16" or "int8"
+  WeightType weights;
+  DType kv;
+};
+
+// "f32", "bf16", "int8" (of weights; KV is bf16 then), or "auto": bf16 where the machine is fast at
+// it, else f32. INVALID_ARGUMENT names --dtype.
+absl::StatusOr<Precision> ChoosePrecision(const std::string& name);
 
 // "cpu" on `threads` threads (0: the cores this process may use), or "reference". INVALID_ARGUMENT
 // names --backend.

@@ -120,9 +120,10 @@ class Ops {
   virtual absl::StatusOr<Buffer> Allocate(size_t bytes) = 0;
   virtual void Upload(const void* host, void* device, size_t bytes) = 0;
   virtual void Download(const void* device, void* host, size_t bytes) = 0;
-  // Stores `source` as `dtype` (kF32 exact; kBF16 rounded to nearest even).
+  // Stores `source` as `type` (kF32 exact; kBF16 rounded to nearest even; kInt8 with the largest
+  // magnitude of a row at 127).
   virtual absl::StatusOr<std::unique_ptr<Weight>> LoadWeight(const WeightSource& source,
-                                                             DType dtype, WeightUse use) = 0;
+                                                             WeightType type, WeightUse use) = 0;
 
   // --- the decoder
   // ------------------------------------------------------------------------------------------------

@@ -67,8 +67,8 @@ void ProfiledOps::Download(const void* device, void* host, size_t bytes) {
 }
 
 absl::StatusOr<std::unique_ptr<Weight>> ProfiledOps::LoadWeight(const WeightSource& source,
-                                                                DType dtype, WeightUse use) {
-  return Timed("LoadWeight", {}, [&] { return ops_->LoadWeight(source, dtype, use); });
+                                                                WeightType type, WeightUse use) {
+  return Timed("LoadWeight", {}, [&] { return ops_->LoadWeight(source, type, use); });
 }
 
 void ProfiledOps::Embed(const Weight& table, IndexView ids, TensorView out) {

@@ -36,7 +36,7 @@ class ProfiledOps : public Ops {
   absl::StatusOr<Buffer> Allocate(size_t bytes) override;
   void Upload(const void* host, void* device, size_t bytes) override;
   void Download(const void* device, void* host, size_t bytes) override;
-  absl::StatusOr<std::unique_ptr<Weight>> LoadWeight(const WeightSource& source, DType dtype,
+  absl::StatusOr<std::unique_ptr<Weight>> LoadWeight(const WeightSource& source, WeightType type,
                                                      WeightUse use) override;
   void Embed(const Weight& table, IndexView ids, TensorView out) override;
   void RmsNorm(TensorView x, IndexView rows, TensorView gain, float eps, TensorView out) override;

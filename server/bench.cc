@@ -164,7 +164,7 @@ class Bencher {
 
   void Summarise(std::vector<BenchCell>& cells) {
     const ModelInfo& info = engine_.info();
-    const int64_t value_bytes = info.dtype == "bf16" ? 2 : 4;
+    const int64_t value_bytes = info.dtype == "f32" ? 4 : 2;
     double dense = 0;
     for (size_t i = 0; i < cells.size(); ++i) {
       BenchCell& cell = cells[i];

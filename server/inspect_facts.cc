@@ -98,7 +98,7 @@ absl::StatusOr<ModelFacts> ReadModelFacts(const EngineOptions& options) {
   facts.dtype = options.dtype;
   if (options.dtype == "auto") facts.dtype = CpuHasFastBf16() ? "bf16" : "f32";
   facts.kv_bytes_per_token = int64_t{2} * facts.config.layers * facts.config.kv_heads *
-                             facts.config.head_dim * (facts.dtype == "bf16" ? 2 : 4);
+                             facts.config.head_dim * (facts.dtype == "f32" ? 4 : 2);
   RETURN_IF_ERROR(ReadText(*model, facts));
   RETURN_IF_ERROR(ReadSkip(options, facts));
   return facts;

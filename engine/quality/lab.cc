@@ -32,14 +32,14 @@ absl::StatusOr<std::unique_ptr<Lab>> OpenLab(const LabOptions& options) {
   lab->chat = OpenChatTemplate(*lab->model, *lab->tokenizer);
   ASSIGN_OR_RETURN(lab->ops, MakeOps(options.backend, options.threads));
   RETURN_IF_ERROR(lab->ops->CheckHeadDim(lab->config().head_dim));
-  ASSIGN_OR_RETURN(lab->dtype, ChooseDType(options.dtype));
+  ASSIGN_OR_RETURN(lab->precision, ChoosePrecision(options.dtype));
   const int64_t max_tokens = std::min(options.max_tokens, lab->config().max_positions);
   ASSIGN_OR_RETURN(DecoderWeights weights,
-                   LoadDecoderWeights(*lab->model, lab->dtype, max_tokens, *lab->ops));
+                   LoadDecoderWeights(*lab->model, lab->precision.weights, max_tokens, *lab->ops));
   ASSIGN_OR_RETURN(lab->decoder,
                    Decoder::Create(lab->config(), std::move(weights), kChunkTokens, *lab->ops));
   ASSIGN_OR_RETURN(lab->reader,
-                   PromptReader::Create(*lab->decoder, lab->skip_file.proxies, lab->dtype,
+                   PromptReader::Create(*lab->decoder, lab->skip_file.proxies, lab->precision.kv,
                                         max_tokens, [] { return absl::Now(); }));
   return lab;
 }

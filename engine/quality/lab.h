@@ -11,6 +11,7 @@
 #include "engine/chat_template.h"
 #include "engine/decoder.h"
 #include "engine/model_file.h"
+#include "engine/open_model.h"
 #include "engine/quality/evaluator.h"
 #include "engine/quality/prompt_reader.h"
 #include "engine/skip/skip_file.h"
@@ -37,7 +38,7 @@ struct Lab {
   std::unique_ptr<Ops> ops;
   std::unique_ptr<Decoder> decoder;
   std::unique_ptr<PromptReader> reader;
-  DType dtype = DType::kF32;  // of weights and KV
+  Precision precision = {};
 
   const ModelConfig& config() const { return model->config(); }
   Evaluator::Options evaluator_options() const;

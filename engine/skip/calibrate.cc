@@ -54,7 +54,7 @@ class Collector {
                                                            Ops& ops) {
     const ModelConfig& c = model.config();
     auto collector = std::unique_ptr<Collector>(new Collector(ops, rows_per_piece));
-    ASSIGN_OR_RETURN(DecoderWeights weights, LoadDecoderWeights(model, DType::kF32, tokens, ops));
+    ASSIGN_OR_RETURN(DecoderWeights weights, LoadDecoderWeights(model, WeightType::kF32, tokens, ops));
     ASSIGN_OR_RETURN(collector->decoder_, Decoder::Create(c, std::move(weights), tokens, ops));
     collector->layout_ = {DType::kF32, static_cast<int32_t>(tokens), c.kv_heads, c.head_dim};
     ASSIGN_OR_RETURN(collector->kv_, ops.Allocate(collector->layout_.block_bytes()));

@@ -37,13 +37,13 @@ absl::StatusOr<std::unique_ptr<FfnProbe>> FfnProbe::Create(Decoder& decoder,
     std::vector<float> a = p.gate_a;
     a.insert(a.end(), p.up_a.begin(), p.up_a.end());
     ASSIGN_OR_RETURN(proxy.a,
-                     ops.LoadWeight(FromHost(a, 2 * rank, width), DType::kF32, WeightUse::kAll));
+                     ops.LoadWeight(FromHost(a, 2 * rank, width), WeightType::kF32, WeightUse::kAll));
     ASSIGN_OR_RETURN(proxy.gate_b,
-                     ops.LoadWeight(FromHost(p.gate_b, d_low, rank), DType::kF32, WeightUse::kAll));
+                     ops.LoadWeight(FromHost(p.gate_b, d_low, rank), WeightType::kF32, WeightUse::kAll));
     ASSIGN_OR_RETURN(proxy.up_b,
-                     ops.LoadWeight(FromHost(p.up_b, d_low, rank), DType::kF32, WeightUse::kAll));
+                     ops.LoadWeight(FromHost(p.up_b, d_low, rank), WeightType::kF32, WeightUse::kAll));
     ASSIGN_OR_RETURN(proxy.gram,
-                     ops.LoadWeight(FromHost(p.gram, d_low, d_low), DType::kF32, WeightUse::kAll));
+                     ops.LoadWeight(FromHost(p.gram, d_low, d_low), WeightType::kF32, WeightUse::kAll));
     probe->proxies_.push_back(std::move(proxy));
   }
   RETURN_IF_ERROR(allocate(probe->low_, 2 * rank));

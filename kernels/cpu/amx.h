@@ -4,14 +4,22 @@
 
 #include <cstdint>
 
+#if defined(__x86_64__) && defined(__linux__)
+#define SKIPSERVE_HAS_AMX 1
+#ifndef __clang__  // GCC's own header warns, inlined wherever it is (its bug 105593)
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+#include <immintrin.h>
+#endif
+
 namespace skipserve::cpu {
 
 // True where the machine has AMX with bf16 and int8 and the system lends this process its
 // registers. Asked of the system once.
 bool AmxReady();
 
-#if defined(__x86_64__) && defined(__linux__)
-#define SKIPSERVE_HAS_AMX 1
+#ifdef SKIPSERVE_HAS_AMX
 // On functions, not on files: what a file includes must still run on every machine.
 #define SKIPSERVE_AMX                                                                     \
   __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16,amx-tile," \

@@ -1,23 +1,16 @@
 #include "kernels/cpu/amx_attention.h"
 
-#include "kernels/cpu/amx.h"
-
-#ifdef SKIPSERVE_HAS_AMX
-#ifndef __clang__  // GCC's own header warns, inlined wherever it is (its bug 105593)
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
-#include <immintrin.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <limits>
 
+#include "kernels/cpu/amx.h"
 #include "kernels/cpu/carver.h"
 #include "kernels/kv_slot.h"
 
 namespace skipserve::cpu {
+#ifdef SKIPSERVE_HAS_AMX
 namespace {
 
 constexpr int64_t kLanes = kAmxRows;                   // queries in a vector
@@ -408,14 +401,8 @@ std::unique_ptr<Bf16Attention> MakeAmxAttention(int64_t head_dim) {
   return std::make_unique<AmxAttention>(head_dim);
 }
 
-}  // namespace skipserve::cpu
-
 #else
-
-namespace skipserve::cpu {
-
 std::unique_ptr<Bf16Attention> MakeAmxAttention(int64_t) { return nullptr; }
+#endif
 
 }  // namespace skipserve::cpu
-
-#endif

@@ -10,7 +10,7 @@
 
 #include "kernels/cpu/bf16_attention.h"
 #include "kernels/cpu/packed_gemm.h"
-#include "kernels/cpu/paired_weights.h"
+#include "kernels/cpu/tiled_weights.h"
 #include "kernels/cpu/scratch.h"
 #include "kernels/cpu/thread_pool.h"
 #include "kernels/host_memory.h"
@@ -18,7 +18,8 @@
 
 namespace skipserve::cpu {
 
-// Row-major values of `dtype`; or, where the machine multiplies bf16 natively, bf16 in pairs.
+// Row-major values of float32 or bf16; or, of bf16 where the machine multiplies it natively and of
+// int8, tiles.
 class CpuWeight : public Weight {
  public:
   CpuWeight(int64_t out_features, int64_t in_features, DType dtype, Buffer values)
@@ -26,27 +27,27 @@ class CpuWeight : public Weight {
         in_features_(in_features),
         dtype_(dtype),
         values_(std::move(values)) {}
-  CpuWeight(std::unique_ptr<PairedWeights> paired, std::unique_ptr<PackedGemm> gemm)
-      : out_features_(paired->n()),
-        in_features_(paired->k()),
-        dtype_(DType::kBF16),
-        paired_(std::move(paired)),
+  CpuWeight(std::unique_ptr<TiledWeights> tiled, std::unique_ptr<PackedGemm> gemm)
+      : out_features_(tiled->n()),
+        in_features_(tiled->k()),
+        tiled_(std::move(tiled)),
         gemm_(std::move(gemm)) {}
 
   int64_t out_features() const override { return out_features_; }
   int64_t in_features() const override { return in_features_; }
-  size_t bytes() const override { return paired_ ? paired_->bytes() : values_.bytes(); }
+  size_t bytes() const override { return tiled_ ? tiled_->bytes() : values_.bytes(); }
+  const TiledWeights* tiled() const { return tiled_.get(); }  // may be null
+  const PackedGemm* gemm() const { return gemm_.get(); }      // of tiles, may be null
+  // Where there are no tiles:
   DType dtype() const { return dtype_; }
-  const void* values() const { return values_.data(); }      // null where there are pairs
-  const PairedWeights* paired() const { return paired_.get(); }  // may be null
-  const PackedGemm* gemm() const { return gemm_.get(); }  // null: loaded for decode steps alone
+  const void* values() const { return values_.data(); }
 
  private:
   int64_t out_features_;
   int64_t in_features_;
-  DType dtype_;
+  DType dtype_ = DType::kF32;
   Buffer values_;
-  std::unique_ptr<PairedWeights> paired_;
+  std::unique_ptr<TiledWeights> tiled_;
   std::unique_ptr<PackedGemm> gemm_;
 };
 
@@ -61,7 +62,7 @@ class CpuOps : public Ops {
   absl::StatusOr<Buffer> Allocate(size_t bytes) override;
   void Upload(const void* host, void* device, size_t bytes) override;
   void Download(const void* device, void* host, size_t bytes) override;
-  absl::StatusOr<std::unique_ptr<Weight>> LoadWeight(const WeightSource& source, DType dtype,
+  absl::StatusOr<std::unique_ptr<Weight>> LoadWeight(const WeightSource& source, WeightType type,
                                                      WeightUse use) override;
 
   // decoder.cc
@@ -111,13 +112,16 @@ class CpuOps : public Ops {
     });
   }
 
-  void DecodePaired(TensorView a, const PairedWeights& w, TensorView out);
-  absl::StatusOr<std::unique_ptr<Weight>> LoadPaired(const WeightSource& source, WeightUse use);
+  void DecodeTiled(TensorView a, const TiledWeights& w, TensorView out);
+  TensorView RoundedTo(WeightType type, TensorView a, Scratch& room);
+  absl::StatusOr<std::unique_ptr<Weight>> LoadTiled(const WeightSource& source, WeightType type,
+                                                    WeightUse use);
   const Bf16Attention* FindBf16Attention(const KvLayout& layout);
 
   ThreadPool pool_;
   std::vector<Scratch> scratch_;  // one per thread
   Scratch shared_;                // of the calling thread, for all to read
+  Scratch rounded_;               // likewise: activations in the weights' type
   std::vector<uint32_t> keys_;
   HostSlabs weights_;
   std::unique_ptr<Bf16Attention> bf16_attention_;

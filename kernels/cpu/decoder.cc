@@ -6,7 +6,7 @@
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/gemv.h"
-#include "kernels/cpu/paired_gemv.h"
+#include "kernels/cpu/tiled_gemv.h"
 #include "kernels/cpu/row_kernels.h"
 
 namespace skipserve::cpu {
@@ -27,8 +27,8 @@ void CpuOps::Embed(const Weight& table, IndexView ids, TensorView out) {
   ForRows(ids.size, out.cols, [&](int64_t i) {
     assert(ids.data[i] >= 0 && ids.data[i] < w.out_features());
     const int64_t at = ids.data[i] * w.in_features();
-    if (w.paired() != nullptr) {
-      w.paired()->Read(ids.data[i], Row(out, i));
+    if (w.tiled() != nullptr) {
+      w.tiled()->Read(ids.data[i], Row(out, i));
     } else if (w.dtype() == DType::kF32) {
       std::copy_n(static_cast<const float*>(w.values()) + at, out.cols, Row(out, i));
     } else {
@@ -50,10 +50,32 @@ void CpuOps::MatMul(TensorView a, const Weight& weight, TensorView out) {
   if (a.rows == 0 || out.cols == 0) return;
   if (w.gemm() != nullptr) {
     w.gemm()->Run(a, out, pool_, scratch_);
+  } else if (w.tiled() != nullptr) {
+    const auto rows = [&](int64_t begin, int64_t count, float* room) {
+      for (int64_t i = 0; i < count; ++i) w.tiled()->Read(begin + i, room + i * a.cols);
+      return room;
+    };
+    Gemm(RoundedTo(w.tiled()->type(), a, rounded_), rows, out, pool_, scratch_);
   } else {
-    assert(w.paired() == nullptr);
-    Gemm(a, w.values(), w.dtype(), out, pool_, scratch_);
+    const auto rows = [&](int64_t begin, int64_t count, float* room) -> const float* {
+      if (w.dtype() == DType::kF32) return static_cast<const float*>(w.values()) + begin * a.cols;
+      ExpandBf16(static_cast<const uint16_t*>(w.values()) + begin * a.cols, count * a.cols, room);
+      return room;
+    };
+    Gemm(a, rows, out, pool_, scratch_);
   }
+}
+
+// `a` as the weights' type has it, in float32.
+TensorView CpuOps::RoundedTo(WeightType type, TensorView a, Scratch& room) {
+  if (type != WeightType::kInt8) return a;
+  float* const values = room.Floats(a.rows * a.cols + a.cols);
+  auto* const codes = reinterpret_cast<int8_t*>(values + a.rows * a.cols);
+  for (int64_t i = 0; i < a.rows; ++i) {
+    const float scale = QuantizeRow(Row(a, i), a.cols, codes);
+    for (int64_t j = 0; j < a.cols; ++j) values[i * a.cols + j] = scale * codes[j];
+  }
+  return TensorView(values, a.rows, a.cols);
 }
 
 void CpuOps::MatMulSwiGlu(TensorView a, const Weight& weight, TensorView out) {
@@ -74,7 +96,7 @@ void CpuOps::DecodeMatMul(TensorView a, const Weight& weight, TensorView out) {
   assert(a.cols == w.in_features() && out.cols == w.out_features() && out.rows == a.rows);
   assert(a.rows <= kMaxDecodeRows);
   if (a.rows == 0) return;
-  if (w.paired() != nullptr) return DecodePaired(a, *w.paired(), out);
+  if (w.tiled() != nullptr) return DecodeTiled(a, *w.tiled(), out);
   constexpr int64_t kTaskBytes =
       48 * 1024;  // of weights: enough tasks to share, few enough to claim cheaply
   const int64_t group_bytes = kGemvGroup * std::max<int64_t>(1, a.cols) * DTypeBytes(w.dtype());
@@ -85,24 +107,34 @@ void CpuOps::DecodeMatMul(TensorView a, const Weight& weight, TensorView out) {
   });
 }
 
-void CpuOps::DecodePaired(TensorView a, const PairedWeights& w, TensorView out) {
-  // A block of outputs is 64 KiB and more of weights, a task's worth.
-  if (!AmxReady()) {
-    pool_.ParallelFor(w.output_blocks(), [&](int64_t block, int) {
-      PairedGemv(a, w, block, block + 1, out);
+void CpuOps::DecodeTiled(TensorView a, const TiledWeights& w, TensorView out) {
+  // A block of outputs is tens of KiB of weights, a task's worth; but claiming a task costs as much as
+  // loading the tiles' shape, so several blocks where there are many.
+  const int64_t step = std::clamp<int64_t>(w.output_blocks() / (8 * pool_.threads()), 1, 16);
+  const auto for_blocks = [&](auto&& run) {
+    pool_.ParallelFor((w.output_blocks() + step - 1) / step, [&](int64_t task, int) {
+      run(task * step, std::min(w.output_blocks(), (task + 1) * step));
     });
+  };
+  if (!AmxReady()) {
+    const TensorView rounded = RoundedTo(w.type(), a, rounded_);
+    for_blocks([&](int64_t begin, int64_t end) { TiledGemv(rounded, w, begin, end, out); });
     return;
   }
-  const int64_t padded = w.input_blocks() * PairedWeights::kInputs;
-  auto* const rounded =
-      static_cast<uint16_t*>(shared_.Bytes(kMaxDecodeRows * padded * sizeof(uint16_t)));
-  std::fill_n(rounded, kMaxDecodeRows * padded, uint16_t{0});
-  for (int64_t i = 0; i < a.rows; ++i) RoundToBf16(Row(a, i), a.cols, rounded + i * padded);
-  // Claiming a task costs as much as loading the tiles' shape: several blocks, where there are many.
-  const int64_t step = std::clamp<int64_t>(w.output_blocks() / (8 * pool_.threads()), 1, 16);
-  pool_.ParallelFor((w.output_blocks() + step - 1) / step, [&](int64_t task, int) {
-    AmxGemv(rounded, a.rows, w, task * step, std::min(w.output_blocks(), (task + 1) * step), out);
-  });
+  const int64_t words = w.padded_inputs() / w.per_word();  // a row
+  auto* const values = static_cast<uint32_t*>(
+      rounded_.Bytes(kMaxDecodeRows * (words * sizeof(uint32_t) + sizeof(float))));
+  auto* const scales = reinterpret_cast<float*>(values + kMaxDecodeRows * words);
+  std::fill_n(values, kMaxDecodeRows * words, 0u);
+  for (int64_t i = 0; i < a.rows; ++i) {
+    if (w.type() == WeightType::kInt8) {
+      scales[i] = QuantizeRow(Row(a, i), a.cols, reinterpret_cast<int8_t*>(values + i * words));
+    } else {
+      RoundToBf16(Row(a, i), a.cols, reinterpret_cast<uint16_t*>(values + i * words));
+    }
+  }
+  const TiledRows rows = {a.rows, values, scales};
+  for_blocks([&](int64_t begin, int64_t end) { AmxGemv(rows, w, begin, end, out); });
 }
 
 void CpuOps::AddBias(TensorView x, TensorView bias) {

@@ -4,7 +4,6 @@
 #include <cstddef>
 #include <stdexcept>
 
-#include "kernels/cpu/row_kernels.h"
 #include "oneapi/dnnl/dnnl.h"
 
 // Debian's oneDNN runs on libgomp, whose header clang does not find.
@@ -46,7 +45,7 @@ void KeepDnnlOnThisThread() { omp_set_num_threads(1); }
 // dnnl_sgemm and the matmul primitive run the same code on AVX2: at m = 512 on one Zen 3 core 83
 // and 74 GFLOP/s for (n, k) = (576, 576), 90 and 79 for (192, 576), 81 and 87 for (3072, 576), 88
 // and 87 for (576, 1536). The plain call needs no primitive cache.
-void Gemm(TensorView a, const void* w, DType dtype, TensorView out, ThreadPool& pool,
+void Gemm(TensorView a, WeightRows w, TensorView out, ThreadPool& pool,
           std::vector<Scratch>& scratch) {
   const int64_t m = a.rows, n = out.cols, k = a.cols;
   const int64_t tile = TileColumns(n, k, pool.threads());
@@ -64,12 +63,7 @@ void Gemm(TensorView a, const void* w, DType dtype, TensorView out, ThreadPool& 
     if (count <= 0) return;
     float* padded = scratch[thread].Floats(kRowStep * (k + columns) + columns * k);
     float* padded_out = padded + kRowStep * k;
-    const float* w32 = static_cast<const float*>(w) + column * k;
-    if (dtype == DType::kBF16) {
-      float* expanded = padded_out + kRowStep * columns;
-      ExpandBf16(static_cast<const uint16_t*>(w) + column * k, columns * k, expanded);
-      w32 = expanded;
-    }
+    const float* const w32 = w(column, columns, padded_out + kRowStep * columns);
     const float* from = a.data + row * a.stride;
     float* to = out.data + row * out.stride + column;
     const int64_t whole = count / kRowStep * kRowStep;

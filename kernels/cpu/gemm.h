@@ -2,8 +2,10 @@
 // A call belongs to one Ops, so to one calling thread at a time.
 #pragma once
 
+#include <cstdint>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "kernels/cpu/scratch.h"
 #include "kernels/cpu/thread_pool.h"
 #include "kernels/tensor.h"
@@ -14,9 +16,11 @@ namespace skipserve::cpu {
 // threads.
 void KeepDnnlOnThisThread();
 
-// w [out.cols, a.cols] row-major, float or bf16 bits by `dtype`. scratch: one per thread of the
-// pool.
-void Gemm(TensorView a, const void* w, DType dtype, TensorView out, ThreadPool& pool,
+// Rows [begin, begin + count) of a weight [out.cols, a.cols]: where they lie, or `room`, filled.
+using WeightRows = absl::FunctionRef<const float*(int64_t begin, int64_t count, float* room)>;
+
+// scratch: one per thread of the pool.
+void Gemm(TensorView a, WeightRows w, TensorView out, ThreadPool& pool,
           std::vector<Scratch>& scratch);
 
 }  // namespace skipserve::cpu

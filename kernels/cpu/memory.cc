@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "kernels/cpu/amx.h"
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/row_kernels.h"
 #include "kernels/host_memory.h"
@@ -29,11 +30,14 @@ void CpuOps::Download(const void* device, void* host, size_t bytes) {
   if (bytes > 0) std::memcpy(host, device, bytes);
 }
 
-absl::StatusOr<std::unique_ptr<Weight>> CpuOps::LoadWeight(const WeightSource& source, DType dtype,
+absl::StatusOr<std::unique_ptr<Weight>> CpuOps::LoadWeight(const WeightSource& source, WeightType type,
                                                            WeightUse use) {
   const int64_t n = source.out_features;
   const int64_t k = source.in_features;
-  if (dtype == DType::kBF16 && CpuHasFastBf16()) return LoadPaired(source, use);
+  if (type == WeightType::kInt8 || (type == WeightType::kBF16 && CpuHasFastBf16())) {
+    return LoadTiled(source, type, use);
+  }
+  const DType dtype = type == WeightType::kF32 ? DType::kF32 : DType::kBF16;
   absl::StatusOr<Buffer> values = weights_.Allocate(n * k * DTypeBytes(dtype));
   if (!values.ok()) return values.status();
   constexpr int64_t kTaskFloats = 64 * 1024;
@@ -52,22 +56,19 @@ absl::StatusOr<std::unique_ptr<Weight>> CpuOps::LoadWeight(const WeightSource& s
   return std::make_unique<CpuWeight>(n, k, dtype, *std::move(values));
 }
 
-absl::StatusOr<std::unique_ptr<Weight>> CpuOps::LoadPaired(const WeightSource& source,
-                                                           WeightUse use) {
-  absl::StatusOr<PairedWeights> packed = PairedWeights::Pack(source, weights_, pool_, scratch_);
+absl::StatusOr<std::unique_ptr<Weight>> CpuOps::LoadTiled(const WeightSource& source,
+                                                          WeightType type, WeightUse use) {
+  absl::StatusOr<TiledWeights> packed =
+      TiledWeights::Pack(source, type, weights_, pool_, scratch_);
   if (!packed.ok()) return packed.status();
-  auto paired = std::make_unique<PairedWeights>(*std::move(packed));
+  auto tiled = std::make_unique<TiledWeights>(*std::move(packed));
   std::unique_ptr<PackedGemm> gemm;
-  if (use != WeightUse::kDecode) {
-    const bool whole = paired->n() % (2 * PairedWeights::kOutputs) == 0;
-    gemm = PackedGemm::Make(*paired, use == WeightUse::kGated && whole);
-    if (gemm == nullptr && paired->n() > 0 && paired->k() > 0) {
-      return absl::UnimplementedError(absl::StrCat(
-          "oneDNN has no bf16 product of ", paired->n(), " by ", paired->k(),
-          " on this machine: use --dtype f32"));
-    }
+  const bool native = type == WeightType::kInt8 ? AmxReady() : CpuHasFastBf16();
+  if (native && use != WeightUse::kDecode) {
+    const bool whole = tiled->n() % (2 * TiledWeights::kOutputs) == 0;
+    gemm = PackedGemm::Make(*tiled, use == WeightUse::kGated && whole);
   }
-  return std::make_unique<CpuWeight>(std::move(paired), std::move(gemm));
+  return std::make_unique<CpuWeight>(std::move(tiled), std::move(gemm));
 }
 
 }  // namespace cpu

@@ -25,11 +25,11 @@ constexpr int64_t kPanelBytes = 512 * 1024;
 
 class DnnlGemm : public PackedGemm {
  public:
-  DnnlGemm(const PairedWeights& w, bool gated)
-      : n_(w.n()), k_(w.k()), gated_(gated), engine_(dnnl::engine::kind::cpu, 0) {
-    constexpr int64_t kStep = PairedWeights::kOutputs;
+  DnnlGemm(const TiledWeights& w, bool gated)
+      : w_(w), n_(w.n()), k_(w.k()), gated_(gated), engine_(dnnl::engine::kind::cpu, 0) {
+    constexpr int64_t kStep = TiledWeights::kOutputs;
     const int64_t part = gated ? n_ / 2 : n_;
-    const int64_t column_bytes = w.input_blocks() * PairedWeights::kInputs * sizeof(uint16_t);
+    const int64_t column_bytes = w.input_blocks() * TiledWeights::kWords * sizeof(uint32_t);
     const int64_t most =
         gated ? std::max<int64_t>(1, kPanelBytes / (column_bytes * kStep)) * kStep : n_;
     const int64_t panels = (part + most - 1) / most;
@@ -49,7 +49,7 @@ class DnnlGemm : public PackedGemm {
       const Work work = Round(task_a, scratch[thread]);
       const bool direct = task_a.rows == kRows && panels_.size() == 1 && out.stride == n_;
       for (const Panel& panel : panels_) {
-        Multiply(panel, work, 0, direct ? task_out.data : work.first);
+        Multiply(panel, work, 0, task_a.rows, direct ? task_out.data : work.first);
         for (int64_t i = 0; !direct && i < task_a.rows; ++i) {
           std::copy_n(work.first + i * panel.columns, panel.columns,
                       task_out.data + i * task_out.stride + panel.begin);
@@ -68,9 +68,9 @@ class DnnlGemm : public PackedGemm {
       for (size_t p = 0; p < half; ++p) {
         const Panel& gate = panels_[p];
         for (int64_t row = 0; row < task_a.rows; row += kRows) {
-          Multiply(gate, work, row, work.first);
-          Multiply(panels_[p + half], work, row, work.second);
           const int64_t count = std::min(kRows, task_a.rows - row);
+          Multiply(gate, work, row, count, work.first);
+          Multiply(panels_[p + half], work, row, count, work.second);
           for (int64_t i = 0; i < count; ++i) {
             SwiGluRow(work.first + i * gate.columns, work.second + i * gate.columns, gate.columns,
                       task_out.data + (row + i) * task_out.stride + gate.begin);
@@ -91,30 +91,35 @@ class DnnlGemm : public PackedGemm {
 
   // Of one task.
   struct Work {
-    uint16_t* a = nullptr;    // [rows up to whole tiles, k] bf16, zeros at the end
+    std::byte* a = nullptr;   // [rows up to whole tiles, k] as the weights, zeros at the end
+    float* scales = nullptr;  // [rows], of int8
     float* first = nullptr;   // [kRows, columns of a panel]
     float* second = nullptr;  // another
     std::byte* scratchpad = nullptr;
   };
 
-  memory::desc Src() const {
-    return {{kRows, k_}, memory::data_type::bf16, memory::format_tag::ab};
+  bool int8() const { return w_.type() == WeightType::kInt8; }
+  memory::data_type Type() const {
+    return int8() ? memory::data_type::s8 : memory::data_type::bf16;
   }
+  int64_t RowBytes() const { return int8() ? k_ : k_ * static_cast<int64_t>(sizeof(uint16_t)); }
+  memory::desc Src() const { return {{kRows, k_}, Type(), memory::format_tag::ab}; }
 
-  Panel MakePanel(const PairedWeights& w, int64_t begin, int64_t columns) const {
+  Panel MakePanel(const TiledWeights& w, int64_t begin, int64_t columns) const {
     Panel p;
     p.begin = begin;
     p.columns = columns;
-    const memory::desc weights({k_, columns}, memory::data_type::bf16,
-                               memory::format_tag::BA16a64b2a);
+    const memory::desc weights(
+        {k_, columns}, Type(),
+        int8() ? memory::format_tag::BA16a64b4a : memory::format_tag::BA16a64b2a);
     p.dst = {{kRows, columns}, memory::data_type::f32, memory::format_tag::ab};
     dnnl::primitive_attr attr;
     attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);  // threads share the primitives
     const dnnl::matmul::primitive_desc pd(dnnl::matmul::desc(Src(), weights, p.dst), attr, engine_);
     p.scratchpad = pd.scratchpad_desc();
     p.product = dnnl::matmul(pd);
-    const uint16_t* data = w.Outputs(begin / PairedWeights::kOutputs);
-    p.weights = memory(weights, engine_, const_cast<uint16_t*>(data));
+    const uint32_t* data = w.Outputs(begin / TiledWeights::kOutputs);
+    p.weights = memory(weights, engine_, const_cast<uint32_t*>(data));
     return p;
   }
 
@@ -137,7 +142,8 @@ class DnnlGemm : public PackedGemm {
     Work work;
     const auto carve = [&](std::byte* base) {
       Carver carver(base);
-      work.a = carver.Take<uint16_t>(rows * k_);
+      work.a = carver.Take<std::byte>(rows * RowBytes());
+      work.scales = carver.Take<float>(rows);
       work.first = carver.Take<float>(kRows * most_columns_);
       work.second = carver.Take<float>(kRows * most_columns_);
       work.scratchpad = carver.Take<std::byte>(scratchpad);
@@ -146,23 +152,36 @@ class DnnlGemm : public PackedGemm {
     alignas(64) std::byte measure[1];
     carve(static_cast<std::byte*>(scratch.Bytes(carve(measure))));
     for (int64_t i = 0; i < a.rows; ++i) {
-      RoundToBf16(a.data + i * a.stride, k_, work.a + i * k_);
+      const float* from = a.data + i * a.stride;
+      std::byte* const to = work.a + i * RowBytes();
+      if (int8()) {
+        work.scales[i] = QuantizeRow(from, k_, reinterpret_cast<int8_t*>(to));
+      } else {
+        RoundToBf16(from, k_, reinterpret_cast<uint16_t*>(to));
+      }
     }
-    std::fill(work.a + a.rows * k_, work.a + rows * k_, uint16_t{0});
+    std::fill(work.a + a.rows * RowBytes(), work.a + rows * RowBytes(), std::byte{0});
     return work;
   }
 
-  void Multiply(const Panel& panel, const Work& work, int64_t row, float* to) const {
+  // to [kRows, columns] = the `count` rows of the task from `row` on, by the panel.
+  void Multiply(const Panel& panel, const Work& work, int64_t row, int64_t count,
+                float* to) const {
     dnnl::stream stream(engine_);
     panel.product.execute(stream,
-                          {{DNNL_ARG_SRC, memory(Src(), engine_, work.a + row * k_)},
+                          {{DNNL_ARG_SRC, memory(Src(), engine_, work.a + row * RowBytes())},
                            {DNNL_ARG_WEIGHTS, panel.weights},
                            {DNNL_ARG_DST, memory(panel.dst, engine_, to)},
                            {DNNL_ARG_SCRATCHPAD,
                             memory(panel.scratchpad, engine_, work.scratchpad)}});
     stream.wait();
+    for (int64_t i = 0; int8() && i < count; ++i) {
+      ScaleRow(to + i * panel.columns, w_.scales() + panel.begin, work.scales[row + i],
+               panel.columns);
+    }
   }
 
+  const TiledWeights& w_;
   int64_t n_;
   int64_t k_;
   bool gated_;
@@ -173,7 +192,7 @@ class DnnlGemm : public PackedGemm {
 
 }  // namespace
 
-std::unique_ptr<PackedGemm> PackedGemm::Make(const PairedWeights& w, bool gated) {
+std::unique_ptr<PackedGemm> PackedGemm::Make(const TiledWeights& w, bool gated) {
   if (w.n() == 0 || w.k() == 0) return nullptr;
   KeepDnnlOnThisThread();
   try {

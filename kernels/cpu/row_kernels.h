@@ -23,4 +23,11 @@ void RoundToBf16(const float* from, int64_t n, uint16_t* to);  // to nearest eve
 
 void ExpandBf16(const uint16_t* from, int64_t n, float* to);
 
+// from = scale * to, rounded to nearest, the largest magnitude at 127. Returns the scale; NaN where
+// the row holds a NaN or an infinity.
+float QuantizeRow(const float* from, int64_t n, int8_t* to);
+
+// x[j] *= scales[j] * by.
+void ScaleRow(float* x, const float* scales, float by, int64_t n);
+
 }  // namespace skipserve::cpu

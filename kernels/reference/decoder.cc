@@ -40,11 +40,20 @@ void ReferenceOps::RmsNorm(TensorView x, IndexView rows, TensorView gain, float 
   }
 }
 
+void RoundToInt8(float* row, int64_t n) {
+  float max = 0.0f;
+  for (int64_t j = 0; j < n; ++j) max = std::max(max, std::abs(row[j]));
+  if (max == 0.0f) return;
+  const float inverse = 127.0f / max, scale = max / 127.0f;
+  for (int64_t j = 0; j < n; ++j) row[j] = std::nearbyint(row[j] * inverse) * scale;
+}
+
 void ReferenceOps::MatMul(TensorView a, const Weight& weight, TensorView out) {
   const auto& w = static_cast<const ReferenceWeight&>(weight);
   assert(a.cols == w.in_features() && out.cols == w.out_features() && out.rows == a.rows);
   for (int64_t i = 0; i < a.rows; ++i) {
-    const float* x = Row(a, i);
+    std::vector<float> x(Row(a, i), Row(a, i) + a.cols);
+    if (w.type() == WeightType::kInt8) RoundToInt8(x.data(), a.cols);
     float* y = Row(out, i);
     for (int64_t n = 0; n < out.cols; ++n) {
       const float* row = w.Row(n);

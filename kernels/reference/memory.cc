@@ -26,16 +26,20 @@ void ReferenceOps::Download(const void* device, void* host, size_t bytes) {
 }
 
 absl::StatusOr<std::unique_ptr<Weight>> ReferenceOps::LoadWeight(const WeightSource& source,
-                                                                 DType dtype, WeightUse /*use*/) {
+                                                                 WeightType type, WeightUse /*use*/) {
   const int64_t values = source.out_features * source.in_features;
   absl::StatusOr<Buffer> buffer = AllocateHost(values * sizeof(float));
   if (!buffer.ok()) return buffer.status();
   float* data = buffer->f32();
   if (values > 0) source.read(0, source.out_features, data);
-  if (dtype == DType::kBF16) {
+  if (type == WeightType::kBF16) {
     for (int64_t i = 0; i < values; ++i) data[i] = Bf16ToF32(F32ToBf16(data[i]));
+  } else if (type == WeightType::kInt8) {
+    for (int64_t row = 0; row < source.out_features; ++row) {
+      RoundToInt8(data + row * source.in_features, source.in_features);
+    }
   }
-  return std::make_unique<ReferenceWeight>(source.out_features, source.in_features,
+  return std::make_unique<ReferenceWeight>(source.out_features, source.in_features, type,
                                            *std::move(buffer));
 }
 

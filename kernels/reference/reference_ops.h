@@ -10,22 +10,30 @@
 
 namespace skipserve {
 
-// Values as the matrix product sees them: kBF16 weights are rounded and kept as float32.
+// Values as the matrix product sees them: other types' weights are rounded and kept as float32.
 class ReferenceWeight : public Weight {
  public:
-  ReferenceWeight(int64_t out_features, int64_t in_features, Buffer values)
-      : out_features_(out_features), in_features_(in_features), values_(std::move(values)) {}
+  ReferenceWeight(int64_t out_features, int64_t in_features, WeightType type, Buffer values)
+      : out_features_(out_features),
+        in_features_(in_features),
+        type_(type),
+        values_(std::move(values)) {}
 
   int64_t out_features() const override { return out_features_; }
   int64_t in_features() const override { return in_features_; }
   size_t bytes() const override { return values_.bytes(); }
+  WeightType type() const { return type_; }
   const float* Row(int64_t row) const { return values_.f32() + row * in_features_; }
 
  private:
   int64_t out_features_;
   int64_t in_features_;
+  WeightType type_;
   Buffer values_;
 };
+
+// As kInt8 rounds a row.
+void RoundToInt8(float* row, int64_t n);
 
 class ReferenceOps : public Ops {
  public:
@@ -36,7 +44,7 @@ class ReferenceOps : public Ops {
   absl::StatusOr<Buffer> Allocate(size_t bytes) override;
   void Upload(const void* host, void* device, size_t bytes) override;
   void Download(const void* device, void* host, size_t bytes) override;
-  absl::StatusOr<std::unique_ptr<Weight>> LoadWeight(const WeightSource& source, DType dtype,
+  absl::StatusOr<std::unique_ptr<Weight>> LoadWeight(const WeightSource& source, WeightType type,
                                                      WeightUse use) override;
 
   // decoder.cc

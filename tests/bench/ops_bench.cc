@@ -30,20 +30,20 @@ void SetRates(benchmark::State& state, double flops, double bytes) {
   state.counters["B/s"] = Counter(bytes, Counter::kIsIterationInvariantRate);
 }
 
-// m, n, k, bf16, threads
+// m, n, k, type of the weights (0 f32, 1 bf16, 2 int8), threads
 // Few rows are a decode step.
 void MatMul(benchmark::State& state) {
   const int64_t m = state.range(0), n = state.range(1), k = state.range(2);
-  const DType dtype = state.range(3) ? DType::kBF16 : DType::kF32;
+  const WeightType type = static_cast<WeightType>(state.range(3));
   const auto ops = MakeCpuOps(static_cast<int>(state.range(4)));
   std::vector<float> a = Random(m * k), w = Random(n * k, 2), out(m * n);
   const auto weight = *ops->LoadWeight(
       {n, k,
        [&](int64_t row, int64_t count, float* to) { std::copy_n(&w[row * k], count * k, to); }},
-      dtype, WeightUse::kAll);
+      type, WeightUse::kAll);
   const auto run = m <= Ops::kMaxDecodeRows ? &Ops::DecodeMatMul : &Ops::MatMul;
   for (auto _ : state) (ops.get()->*run)({a.data(), m, k}, *weight, {out.data(), m, n});
-  SetRates(state, 2.0 * m * n * k, static_cast<double>(n) * k * DTypeBytes(dtype));
+  SetRates(state, 2.0 * m * n * k, static_cast<double>(weight->bytes()));
 }
 
 // A cache of `kv_len` tokens for `sequences` sequences, as a pool of contiguous blocks.

@@ -8,7 +8,8 @@
 #include "gtest/gtest.h"
 #include "kernels/bf16.h"
 #include "kernels/cpu/amx.h"
-#include "kernels/cpu/paired_gemv.h"
+#include "kernels/cpu/tiled_gemv.h"
+#include "kernels/reference/reference_ops.h"
 #include "tests/kernels/support.h"
 
 namespace skipserve::testing {
@@ -17,6 +18,7 @@ namespace {
 using Operation = void (Ops::*)(TensorView a, const Weight& w, TensorView out);
 constexpr Operation kPrefill = &Ops::MatMul;
 constexpr Operation kDecode = &Ops::DecodeMatMul;
+constexpr WeightType kTypes[] = {WeightType::kF32, WeightType::kBF16, WeightType::kInt8};
 
 Matrix Product(Ops& ops, Operation operation, const Matrix& a, const Weight& w,
                int64_t padding = 0) {
@@ -28,9 +30,9 @@ Matrix Product(Ops& ops, Operation operation, const Matrix& a, const Weight& w,
 
 // Two sums of k products, each off by at most k roundings of |a| |w|; rounding the activations to
 // bf16, which only machines with native bf16 products do, for decode steps only on AMX, adds 2^-8.
-double Tolerance(const Matrix& a, const Matrix& w, DType dtype, Operation operation) {
+double Tolerance(const Matrix& a, const Matrix& w, WeightType type, Operation operation) {
   const bool native = operation == kPrefill ? CpuHasFastBf16() : cpu::AmxReady();
-  const bool rounded = dtype == DType::kBF16 && native;
+  const bool rounded = type == WeightType::kBF16 && native;
   const double relative = 2.0 * (a.cols + 1) * kUnit + (rounded ? 1.0 / 256 : 0.0);
   return relative * MaxRowNorm(a, a.cols) * MaxRowNorm(w, w.cols) * (1 + 1.0 / 256);
 }
@@ -39,20 +41,20 @@ TEST(MatMul, MatchesReference) {
   struct Case {
     int64_t n, k;
   };
-  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+  for (const WeightType type : kTypes) {
     for (const Case& c :
          {Case{1, 1}, Case{7, 33}, Case{64, 64}, Case{100, 72}, Case{192, 576}, Case{301, 131}}) {
       const Matrix w = Random(c.n, c.k, 1);
       for (const int64_t m : {0, 1, 2, 3, 4, 5, 7, 8, 31, 32, 33, 64, 100, 257}) {
         const Matrix a = Random(m, c.k, 2);
         const auto reference = MakeReferenceOps();
-        const Matrix expected = Product(*reference, kPrefill, a, *Load(*reference, w, dtype));
+        const Matrix expected = Product(*reference, kPrefill, a, *Load(*reference, w, type));
         SCOPED_TRACE(::testing::Message() << "n " << c.n << " k " << c.k << " m " << m);
         ForEachCpu([&](Ops& cpu) {
-          const auto weight = Load(cpu, w, dtype);
+          const auto weight = Load(cpu, w, type);
           for (const Operation operation : {kPrefill, kDecode}) {
             if (operation == kDecode && m > Ops::kMaxDecodeRows) continue;
-            const double tolerance = Tolerance(a, w, dtype, operation);
+            const double tolerance = Tolerance(a, w, type, operation);
             EXPECT_LE(MaxDifference(Product(cpu, operation, a, *weight), expected), tolerance);
             EXPECT_LE(MaxDifference(Product(cpu, operation, a, *weight, 5), expected), tolerance);
           }
@@ -74,7 +76,7 @@ TEST(MatMul, ReferenceMatchesFormula) {
   }
   const auto reference = MakeReferenceOps();
   EXPECT_LE(
-      MaxDifference(Product(*reference, kPrefill, a, *Load(*reference, w, DType::kBF16)), expected),
+      MaxDifference(Product(*reference, kPrefill, a, *Load(*reference, w, WeightType::kBF16)), expected),
       51 * kUnit * MaxRowNorm(a, 50) * MaxRowNorm(w, 50));
 }
 
@@ -95,21 +97,21 @@ struct Shape {
 };
 
 TEST(MatMul, ARowDependsNeitherOnTheOthersNorOnTheirNumber) {
-  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+  for (const WeightType type : kTypes) {
     for (const Shape& shape : {Shape{77, 203}, Shape{768, 576}, Shape{576, 1536}}) {
       const int64_t k = shape.k;
       const Matrix w = Random(shape.n, k, 5), a = Random(300, k, 6);
       ForEachCpu([&](Ops& cpu) {
-        const auto weight = Load(cpu, w, dtype);
+        const auto weight = Load(cpu, w, type);
         const Matrix alone = InPieces(cpu, kPrefill, a, *weight, 1);
         for (const int64_t step : {3, 31, 32, 33, 77, 128, 129, 300}) {
           EXPECT_EQ(InPieces(cpu, kPrefill, a, *weight, step).values, alone.values)
-              << "bf16 " << (dtype == DType::kBF16) << " k " << k << " rows " << step;
+              << "type " << int(type) << " k " << k << " rows " << step;
         }
         const Matrix decoded = InPieces(cpu, kDecode, a, *weight, 1);
         for (const int64_t step : {2, 3, 5, 6, 12, 31, 32}) {
           EXPECT_EQ(InPieces(cpu, kDecode, a, *weight, step).values, decoded.values)
-              << "decode, bf16 " << (dtype == DType::kBF16) << " k " << k << " rows " << step;
+              << "decode, type " << int(type) << " k " << k << " rows " << step;
         }
       });
     }
@@ -122,7 +124,7 @@ TEST(MatMul, BadNumbersStayInTheirRow) {
   a.at(4, 5) = std::numeric_limits<float>::infinity();
   const Matrix w = Random(20, 64, 8);
   ForEachCpu([&](Ops& cpu) {
-    const Matrix y = Product(cpu, kPrefill, a, *Load(cpu, w, DType::kBF16));
+    const Matrix y = Product(cpu, kPrefill, a, *Load(cpu, w, WeightType::kBF16));
     for (int64_t i = 0; i < a.rows; ++i) {
       EXPECT_EQ(std::isfinite(y.at(i, 0)), i != 3 && i != 4) << "row " << i;
     }
@@ -132,17 +134,18 @@ TEST(MatMul, BadNumbersStayInTheirRow) {
 TEST(Embed, LooksUpRoundedRows) {
   const Matrix table = Random(50, 37, 9);
   const std::vector<int32_t> ids = {49, 0, 7, 7, 23};
-  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+  for (const WeightType type : kTypes) {
     Matrix expected(5, 37);
     for (int64_t i = 0; i < 5; ++i) {
       for (int64_t j = 0; j < 37; ++j) {
         const float x = table.at(ids[i], j);
-        expected.at(i, j) = dtype == DType::kF32 ? x : Bf16ToF32(F32ToBf16(x));
+        expected.at(i, j) = type == WeightType::kBF16 ? Bf16ToF32(F32ToBf16(x)) : x;
       }
+      if (type == WeightType::kInt8) RoundToInt8(expected.values.data() + i * 37, 37);
     }
     const auto check = [&](Ops& ops) {
       const Device out = Device::Empty(ops, 5, 37, 2);
-      ops.Embed(*Load(ops, table, dtype), DeviceIndex(ops, ids).view(), out.view());
+      ops.Embed(*Load(ops, table, type), DeviceIndex(ops, ids).view(), out.view());
       EXPECT_EQ(out.Get().values, expected.values);
     };
     check(*MakeReferenceOps());
@@ -170,7 +173,7 @@ TEST(Bf16, WeightsRoundAsScalar) {
   table.values[1] = std::bit_cast<float>(0xFFFFFFFFu);
   ForEachCpu([&](Ops& cpu) {
     const Device out = Device::Empty(cpu, 3, 4099);
-    cpu.Embed(*Load(cpu, table, DType::kBF16), DeviceIndex(cpu, {0, 1, 2}).view(), out.view());
+    cpu.Embed(*Load(cpu, table, WeightType::kBF16), DeviceIndex(cpu, {0, 1, 2}).view(), out.view());
     const Matrix got = out.Get();
     for (size_t i = 0; i < got.values.size(); ++i) {
       const float want = Bf16ToF32(F32ToBf16(table.values[i]));
@@ -182,7 +185,7 @@ TEST(Bf16, WeightsRoundAsScalar) {
 TEST(LoadWeight, SaysWhatItHolds) {
   const Matrix w = Random(9, 10, 10);
   for (const auto& ops : {MakeReferenceOps(), MakeCpuOps(2)}) {
-    const auto weight = Load(*ops, w, DType::kBF16);
+    const auto weight = Load(*ops, w, WeightType::kBF16);
     EXPECT_EQ(weight->out_features(), 9);
     EXPECT_EQ(weight->in_features(), 10);
     EXPECT_GE(weight->bytes(), 9u * 10u * 2u);
@@ -199,22 +202,22 @@ TEST(Memory, AlignedAndRefusedWhenTooLarge) {
     EXPECT_EQ(ops->Allocate(size_t{1} << 60).status().code(), absl::StatusCode::kResourceExhausted);
     const WeightSource huge = {int64_t{1} << 40, int64_t{1} << 16,
                                [](int64_t, int64_t, float*) { FAIL(); }};
-    EXPECT_EQ(ops->LoadWeight(huge, DType::kF32, WeightUse::kAll).status().code(),
+    EXPECT_EQ(ops->LoadWeight(huge, WeightType::kF32, WeightUse::kAll).status().code(),
               absl::StatusCode::kResourceExhausted);
   }
 }
 
 TEST(MatMulSwiGlu, EqualsBothInTurn) {
-  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+  for (const WeightType type : kTypes) {
     for (const Shape& shape : {Shape{2, 3}, Shape{202, 65}, Shape{1792, 576}, Shape{3072, 576}}) {
       const Matrix w = Random(shape.n, shape.k, 13);
       const auto check = [&](Ops& ops) {
-        const auto weight = Load(ops, w, dtype, WeightUse::kGated);
+        const auto weight = Load(ops, w, type, WeightUse::kGated);
         for (const int64_t m : {1, 64, 65, 300}) {
           const Matrix a = Random(m, shape.k, 14);
           const Matrix both = Product(ops, kPrefill, a, *weight);
-          const Matrix plain = Product(ops, kPrefill, a, *Load(ops, w, dtype));
-          EXPECT_LE(MaxDifference(both, plain), Tolerance(a, w, DType::kF32, kPrefill));
+          const Matrix plain = Product(ops, kPrefill, a, *Load(ops, w, type));
+          EXPECT_LE(MaxDifference(both, plain), Tolerance(a, w, WeightType::kF32, kPrefill));
           const Device gate_up(ops, both);
           const Device expected = Device::Empty(ops, m, shape.n / 2);
           ops.SwiGlu(gate_up.view(), expected.view());
@@ -230,32 +233,40 @@ TEST(MatMulSwiGlu, EqualsBothInTurn) {
   }
 }
 
-// On any machine: what those with native bf16 keep, and how a decode step reads it without AMX.
-TEST(PairedWeights, KeepEveryRowAndMultiply) {
-  for (const Shape& shape : {Shape{1, 1}, Shape{64, 32}, Shape{65, 33}, Shape{200, 577}}) {
-    const Matrix w = Random(shape.n, shape.k, 15);
-    cpu::ThreadPool pool(2);
-    std::vector<cpu::Scratch> scratch(2);
-    HostSlabs memory;
-    const auto paired = cpu::PairedWeights::Pack(SourceOf(w), memory, pool, scratch);
-    ASSERT_TRUE(paired.ok());
-    Matrix rounded = w;
-    for (float& x : rounded.values) x = Bf16ToF32(F32ToBf16(x));
-    std::vector<float> row(shape.k);
-    for (int64_t i = 0; i < shape.n; ++i) {
-      paired->Read(i, row.data());
-      EXPECT_TRUE(std::equal(row.begin(), row.end(), rounded.row(i))) << i;
-    }
-    const auto reference = MakeReferenceOps();
-    for (const int64_t m : {1, 2, 3, 4, 5, 32}) {
-      const Matrix a = Random(m, shape.k, 16);
-      const Matrix expected = Product(*reference, kPrefill, a, *Load(*reference, w, DType::kBF16));
-      ForEachTarget([&] {
-        const Device in(*reference, a, 3), out = Device::Empty(*reference, m, shape.n, 5);
-        cpu::PairedGemv(in.view(), *paired, 0, paired->output_blocks(), out.view());
-        EXPECT_LE(MaxDifference(out.Get(), expected),
-                  Tolerance(a, w, DType::kF32, kDecode)) << "n " << shape.n << " m " << m;
-      });
+// On any machine: what those with native bf16 or with AMX keep, and how vectors multiply it.
+TEST(TiledWeights, KeepEveryRowAndMultiply) {
+  for (const WeightType type : {WeightType::kBF16, WeightType::kInt8}) {
+    for (const Shape& shape : {Shape{1, 1}, Shape{64, 32}, Shape{65, 33}, Shape{200, 578}}) {
+      const Matrix w = Random(shape.n, shape.k, 15);
+      cpu::ThreadPool pool(2);
+      std::vector<cpu::Scratch> scratch(2);
+      HostSlabs memory;
+      const auto tiled = cpu::TiledWeights::Pack(SourceOf(w), type, memory, pool, scratch);
+      ASSERT_TRUE(tiled.ok());
+      Matrix rounded = w;
+      for (int64_t i = 0; i < shape.n; ++i) {
+        float* const row = rounded.values.data() + i * shape.k;
+        if (type == WeightType::kInt8) RoundToInt8(row, shape.k);
+        for (int64_t j = 0; type == WeightType::kBF16 && j < shape.k; ++j) {
+          row[j] = Bf16ToF32(F32ToBf16(row[j]));
+        }
+      }
+      Matrix read(shape.n, shape.k);
+      for (int64_t i = 0; i < shape.n; ++i) tiled->Read(i, read.values.data() + i * shape.k);
+      EXPECT_EQ(read.values, rounded.values);
+      const auto reference = MakeReferenceOps();
+      for (const int64_t m : {1, 2, 3, 4, 5, 32}) {
+        const Matrix a = Random(m, shape.k, 16);
+        const Matrix expected =
+            Product(*reference, kPrefill, a, *Load(*reference, rounded, WeightType::kF32));
+        ForEachTarget([&] {
+          const Device in(*reference, a, 3), out = Device::Empty(*reference, m, shape.n, 5);
+          cpu::TiledGemv(in.view(), *tiled, 0, tiled->output_blocks(), out.view());
+          EXPECT_LE(MaxDifference(out.Get(), expected),
+                    Tolerance(a, w, WeightType::kF32, kDecode))
+              << "n " << shape.n << " m " << m;
+        });
+      }
     }
   }
 }

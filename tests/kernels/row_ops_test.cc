@@ -214,7 +214,7 @@ TEST(RowOps, NoRowsDoNothing) {
     ops.PrefillAttention(none.view(), {}, KvPool{nullptr, {DType::kF32, 16, 1, 16}}, none.view());
     ops.DecodeAttention(none.view(), {}, KvPool{nullptr, {DType::kF32, 16, 1, 16}}, none.view());
     ops.KvWrite(none.view(), none.view(), {}, KvPool{nullptr, {DType::kF32, 16, 1, 16}});
-    ops.Embed(*Load(ops, Matrix(3, 16), DType::kF32), no_rows.view(), none.view());
+    ops.Embed(*Load(ops, Matrix(3, 16), WeightType::kF32), no_rows.view(), none.view());
   };
   check(*MakeReferenceOps());
   ForEachCpu(check);

@@ -77,8 +77,8 @@ WeightSource SourceOf(const Matrix& w) {
           }};
 }
 
-std::unique_ptr<Weight> Load(Ops& ops, const Matrix& w, DType dtype, WeightUse use) {
-  auto weight = ops.LoadWeight(SourceOf(w), dtype, use);
+std::unique_ptr<Weight> Load(Ops& ops, const Matrix& w, WeightType type, WeightUse use) {
+  auto weight = ops.LoadWeight(SourceOf(w), type, use);
   EXPECT_TRUE(weight.ok()) << weight.status();
   return *std::move(weight);
 }

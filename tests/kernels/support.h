@@ -57,7 +57,7 @@ class DeviceIndex {
 
 // `w` outlives it.
 WeightSource SourceOf(const Matrix& w);
-std::unique_ptr<Weight> Load(Ops& ops, const Matrix& w, DType dtype,
+std::unique_ptr<Weight> Load(Ops& ops, const Matrix& w, WeightType type,
                              WeightUse use = WeightUse::kAll);
 
 // Calls fn with every CPU backend this machine can run. The SIMD target is global, hence the

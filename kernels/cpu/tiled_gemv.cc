@@ -1,0 +1,127 @@
+#include "kernels/cpu/tiled_gemv.h"
+
+#include <algorithm>
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/cpu/tiled_gemv.cc"
+#include "hwy/foreach_target.h"
+#include "hwy/highway.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace skipserve::cpu::HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+namespace {
+
+using D = hn::CappedTag<float, 16>;  // four vectors divide a block's 64 outputs
+using V = hn::Vec<D>;
+constexpr int64_t kOutputs = TiledWeights::kOutputs;
+constexpr int64_t kVecs = 4;
+
+// Value kPart of each word.
+template <WeightType kType, int kPart, class W>
+HWY_INLINE V Part(W words) {
+  const D d;
+  const hn::RebindToUnsigned<D> du;
+  if constexpr (kType == WeightType::kInt8) {
+    const hn::RebindToSigned<D> di;
+    const auto top = hn::ShiftLeft<24 - 8 * kPart>(hn::BitCast(di, words));
+    return hn::ConvertTo(d, hn::ShiftRight<24>(top));
+  } else if constexpr (kPart == 0) {
+    return hn::BitCast(d, hn::ShiftLeft<16>(words));
+  } else {
+    return hn::BitCast(d, hn::And(words, hn::Set(du, 0xFFFF0000u)));
+  }
+}
+
+// acc += input kPart of a word by the outputs', unless the row has ended before it.
+template <WeightType kType, int kPart, int kM, class W>
+HWY_INLINE void AddPart(const float* HWY_RESTRICT a, int64_t stride, int64_t left,
+                        const W (&words)[kVecs], V (&acc)[kM][kVecs]) {
+  const D d;
+  if (kPart >= left) return;
+  V w[kVecs];
+  for (int64_t c = 0; c < kVecs; ++c) w[c] = Part<kType, kPart>(words[c]);
+  for (int i = 0; i < kM; ++i) {
+    const V x = hn::Set(d, a[i * stride + kPart]);
+    for (int64_t c = 0; c < kVecs; ++c) acc[i][c] = hn::MulAdd(x, w[c], acc[i][c]);
+  }
+}
+
+// kM rows by kVecs vectors of outputs from `column` of a block on. `sums` [kM, kOutputs].
+template <WeightType kType, int kM>
+HWY_INLINE void Columns(const float* HWY_RESTRICT a, int64_t stride, int64_t k,
+                        const uint32_t* HWY_RESTRICT w, float* HWY_RESTRICT sums) {
+  const D d;
+  const hn::RebindToUnsigned<D> du;
+  const int64_t n = hn::Lanes(d);
+  V acc[kM][kVecs];
+  for (int i = 0; i < kM; ++i) {
+    for (V& v : acc[i]) v = hn::Zero(d);
+  }
+  constexpr int64_t kPerWord = kType == WeightType::kInt8 ? 4 : 2;
+  for (int64_t j = 0; j < k; j += kPerWord, w += kOutputs) {
+    hn::Vec<decltype(du)> words[kVecs];
+    for (int64_t c = 0; c < kVecs; ++c) words[c] = hn::LoadU(du, w + c * n);
+    AddPart<kType, 0, kM>(a + j, stride, k - j, words, acc);
+    AddPart<kType, 1, kM>(a + j, stride, k - j, words, acc);
+    if constexpr (kPerWord == 4) {
+      AddPart<kType, 2, kM>(a + j, stride, k - j, words, acc);
+      AddPart<kType, 3, kM>(a + j, stride, k - j, words, acc);
+    }
+  }
+  for (int i = 0; i < kM; ++i) {
+    for (int64_t c = 0; c < kVecs; ++c) hn::StoreU(acc[i][c], d, sums + i * kOutputs + c * n);
+  }
+}
+
+template <WeightType kType, int kM>
+void Block(TensorView a, int64_t row, const TiledWeights& w, int64_t block, TensorView out) {
+  float sums[kM * kOutputs];
+  const int64_t step = kVecs * static_cast<int64_t>(hn::Lanes(D()));
+  for (int64_t column = 0; column < kOutputs; column += step) {
+    Columns<kType, kM>(a.data + row * a.stride, a.stride, a.cols, w.Outputs(block) + column,
+                       sums + column);
+  }
+  const int64_t first = block * kOutputs, count = std::min(kOutputs, w.n() - first);
+  for (int i = 0; i < kM; ++i) {
+    float* const to = out.data + (row + i) * out.stride + first;
+    for (int64_t j = 0; j < count; ++j) {
+      to[j] = sums[i * kOutputs + j] * (kType == WeightType::kInt8 ? w.scales()[first + j] : 1.0f);
+    }
+  }
+}
+
+template <WeightType kType>
+void RunAs(TensorView a, const TiledWeights& w, int64_t begin, int64_t end, TensorView out) {
+  for (int64_t block = begin; block < end; ++block) {
+    int64_t row = 0;
+    for (; row + 4 <= a.rows; row += 4) Block<kType, 4>(a, row, w, block, out);
+    if (a.rows - row == 3) Block<kType, 3>(a, row, w, block, out);
+    if (a.rows - row == 2) Block<kType, 2>(a, row, w, block, out);
+    if (a.rows - row == 1) Block<kType, 1>(a, row, w, block, out);
+  }
+}
+
+void Run(TensorView a, const TiledWeights& w, int64_t begin, int64_t end, TensorView out) {
+  if (w.type() == WeightType::kBF16) {
+    RunAs<WeightType::kBF16>(a, w, begin, end, out);
+  } else {
+    RunAs<WeightType::kInt8>(a, w, begin, end, out);
+  }
+}
+
+}  // namespace
+}  // namespace skipserve::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace skipserve::cpu {
+
+HWY_EXPORT(Run);
+
+void TiledGemv(TensorView a, const TiledWeights& w, int64_t begin, int64_t end, TensorView out) {
+  HWY_DYNAMIC_DISPATCH(Run)(a, w, begin, end, out);
+}
+
+}  // namespace skipserve::cpu
+#endif  // HWY_ONCE

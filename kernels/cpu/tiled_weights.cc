@@ -1,0 +1,67 @@
+#include "kernels/cpu/tiled_weights.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "kernels/bf16.h"
+#include "kernels/cpu/row_kernels.h"
+
+namespace skipserve::cpu {
+
+absl::StatusOr<TiledWeights> TiledWeights::Pack(const WeightSource& source, WeightType type,
+                                                HostSlabs& slabs, ThreadPool& pool,
+                                                std::vector<Scratch>& scratch) {
+  const int64_t n = source.out_features, k = source.in_features;
+  TiledWeights w(n, k, type);
+  absl::StatusOr<Buffer> blocks =
+      slabs.Allocate(w.output_blocks() * w.input_blocks() * kBlockBytes);
+  if (!blocks.ok()) return blocks.status();
+  w.blocks_ = *std::move(blocks);
+  if (type == WeightType::kInt8) {
+    absl::StatusOr<Buffer> scales = slabs.Allocate(w.output_blocks() * kOutputs * sizeof(float));
+    if (!scales.ok()) return scales.status();
+    w.scales_ = *std::move(scales);
+  }
+  const int64_t words = w.input_blocks() * kWords;
+  pool.ParallelFor(w.output_blocks(), [&](int64_t b, int thread) {
+    const int64_t count = std::min(kOutputs, n - b * kOutputs);
+    auto* const rows = static_cast<uint32_t*>(  // [kOutputs, words]
+        scratch[thread].Bytes(kOutputs * (words + k) * sizeof(uint32_t)));
+    auto* const read = reinterpret_cast<float*>(rows + kOutputs * words);  // [kOutputs, k]
+    source.read(b * kOutputs, count, read);
+    std::fill_n(rows, kOutputs * words, 0u);
+    for (int64_t i = 0; i < kOutputs; ++i) {
+      uint32_t* const row = rows + i * words;
+      if (type == WeightType::kBF16) {
+        if (i < count) RoundToBf16(read + i * k, k, reinterpret_cast<uint16_t*>(row));
+      } else {
+        float& scale = w.scales_.f32()[b * kOutputs + i];
+        scale = i < count ? QuantizeRow(read + i * k, k, reinterpret_cast<int8_t*>(row)) : 0.0f;
+      }
+    }
+    auto* to = const_cast<uint32_t*>(w.Outputs(b));
+    for (int64_t word = 0; word < words; ++word) {
+      for (int64_t i = 0; i < kOutputs; ++i) *to++ = rows[i * words + word];
+    }
+  });
+  return w;
+}
+
+void TiledWeights::Read(int64_t row, float* out) const {
+  const uint32_t* from = Outputs(row / kOutputs) + row % kOutputs;
+  if (type_ == WeightType::kBF16) {
+    for (int64_t j = 0; j < k_; ++j) {
+      uint16_t pair[2];
+      std::memcpy(pair, from + j / 2 * kOutputs, sizeof(pair));
+      out[j] = Bf16ToF32(pair[j % 2]);
+    }
+  } else {
+    for (int64_t j = 0; j < k_; ++j) {
+      int8_t codes[4];
+      std::memcpy(codes, from + j / 4 * kOutputs, sizeof(codes));
+      out[j] = scales()[row] * static_cast<float>(codes[j % 4]);
+    }
+  }
+}
+
+}  // namespace skipserve::cpu

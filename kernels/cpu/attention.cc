@@ -139,10 +139,14 @@ void CpuOps::DecodeAttention(TensorView q, absl::Span<const KvSegment> segments,
     for (const KvSegment& s : segments.subspan(first, next - first)) {
       if (s.row_count == 0) continue;
       const int64_t num_splits = (s.kv_len + kDecodeSplit - 1) / kDecodeSplit;
-      for (int64_t h = 0; h < kv_heads; ++h) {
-        for (int64_t i = 0; i < num_splits; ++i) splits.push_back({&s, h, i, num_splits, base});
+      const int64_t head_floats = s.row_count * group * num_splits * partial;
+      for (int64_t i = 0; i < num_splits; ++i) {
+        for (int64_t h = 0; h < kv_heads; ++h) {
+          splits.push_back({&s, h, i, num_splits, base + h * head_floats});
+        }
+      }
+      for (int64_t h = 0; h < kv_heads; ++h, base += head_floats) {
         merges.push_back({&s, h, 0, num_splits, base});
-        base += s.row_count * group * num_splits * partial;
       }
     }
     if (merges.empty()) continue;

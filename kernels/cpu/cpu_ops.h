@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "kernels/cpu/bf16_attention.h"
+#include "kernels/cpu/buffer_cache.h"
 #include "kernels/cpu/packed_gemm.h"
 #include "kernels/cpu/tiled_weights.h"
 #include "kernels/cpu/scratch.h"
@@ -124,6 +125,7 @@ class CpuOps : public Ops {
   Scratch rounded_;               // likewise: activations in the weights' type
   std::vector<uint32_t> keys_;
   HostSlabs weights_;
+  BufferCache buffers_;
   std::unique_ptr<Bf16Attention> bf16_attention_;
 };
 

@@ -20,7 +20,7 @@ absl::Status CpuOps::CheckHeadDim(int32_t head_dim) const {
                    head_dim, "; the reference backend takes it"));
 }
 
-absl::StatusOr<Buffer> CpuOps::Allocate(size_t bytes) { return AllocateHost(bytes); }
+absl::StatusOr<Buffer> CpuOps::Allocate(size_t bytes) { return buffers_.Allocate(bytes); }
 
 void CpuOps::Upload(const void* host, void* device, size_t bytes) {
   if (bytes > 0) std::memcpy(device, host, bytes);

@@ -1,8 +1,10 @@
 #!/bin/sh
-# SkipServe beside llama.cpp on one machine, same weights (bf16), same threads: prefill at several lengths and decode, run in
-# turn, medians and ratios. Builds the peer once, from the PyPI source package llama-cpp-python (about 10 minutes).
+# SkipServe beside llama.cpp on one machine, same weights, same threads: prefill at several lengths and decode, run in turn,
+# medians and ratios. Builds the peer once, from the PyPI source package llama-cpp-python (about 10 minutes).
 #
-#   tests/bench/versus_llama_cpp.sh [ROUNDS]     default 3; THREADS=2 LENGTHS="512 2048 8000" LEVELS=auto
+#   tests/bench/versus_llama_cpp.sh [ROUNDS]     default 3; THREADS=2 LENGTHS="512 2048 8000" LEVELS=auto DEPTH=0
+#   WEIGHTS=q8_0 or q4_1                         the peer's; SkipServe runs with --dtype int8 then
+#   PEER=/path/to/llama-bench                    another build of it, such as a fork's
 set -eu
 cd "$(dirname "$0")/../.."
 rounds=${1:-3}
@@ -10,8 +12,11 @@ threads=${THREADS:-2}
 lengths=${LENGTHS:-"512 2048 8000"}
 levels=${LEVELS:-auto}
 peer="$PWD/.cache/peer"
+weights=${WEIGHTS:-bf16}
+dtype=int8
+if [ "$weights" = bf16 ]; then dtype=bf16; fi
 model=$(./deploy/fetch_model.sh)
-bf16="$peer/smollm2-bf16.gguf"
+peer_model="$peer/smollm2-$weights.gguf"
 
 if [ ! -x "$peer/build/bin/llama-bench" ]; then
   mkdir -p "$peer/source"
@@ -21,10 +26,10 @@ if [ ! -x "$peer/build/bin/llama-bench" ]; then
     -DBUILD_SHARED_LIBS=OFF -DLLAMA_OPENSSL=OFF -DLLAMA_BUILD_TESTS=OFF
   cmake --build "$peer/build" --parallel "$(nproc)" --target llama-bench llama-quantize
 fi
-[ -f "$bf16" ] || "$peer/build/bin/llama-quantize" --allow-requantize "$model" "$bf16" bf16 "$threads" >/dev/null
+[ -f "$peer_model" ] || "$peer/build/bin/llama-quantize" --allow-requantize "$model" "$peer_model" "$weights" "$threads" >/dev/null
 
 ./deploy/build.sh release >/dev/null
 ./deploy/default_skip_settings.sh "$model" >&2
 exec ./deploy/python.sh tests/bench/versus_llama_cpp.py --rounds "$rounds" --threads "$threads" \
-  --lengths "$lengths" --levels "$levels" --model "$model" --peer-model "$bf16" \
-  --llama-bench "$peer/build/bin/llama-bench" --skipserve build/release/server/skipserve --json "$peer/last.json"
+  --lengths "$lengths" --levels "$levels" --model "$model" --peer-model "$peer_model" --dtype "$dtype" --depth "${DEPTH:-0}" \
+  --llama-bench "${PEER:-$peer/build/bin/llama-bench}" --skipserve build/release/server/skipserve --json "$peer/last.json"

@@ -192,6 +192,26 @@ TEST(LoadWeight, SaysWhatItHolds) {
   }
 }
 
+// What a buffer held is gone, but never another's who still has it.
+TEST(Memory, LargeBuffersComeAgainAndAreNobodyElses) {
+  const auto ops = MakeCpuOps(1);
+  constexpr size_t kBytes = size_t{3} << 20;
+  auto first = *ops->Allocate(kBytes);
+  void* const at = first.data();
+  auto second = *ops->Allocate(kBytes);
+  EXPECT_NE(second.data(), at);
+  first = Buffer();
+  auto third = *ops->Allocate(kBytes - 64);
+  EXPECT_EQ(third.data(), at);
+  EXPECT_EQ(third.bytes(), kBytes - 64);
+  auto fourth = *ops->Allocate(kBytes);
+  EXPECT_NE(fourth.data(), at);
+  EXPECT_NE(fourth.data(), second.data());
+  third = Buffer();
+  const auto small = *ops->Allocate(kBytes / 3);  // too small for what is kept
+  EXPECT_NE(small.data(), at);
+}
+
 TEST(Memory, AlignedAndRefusedWhenTooLarge) {
   for (const auto& ops : {MakeReferenceOps(), MakeCpuOps(1)}) {
     for (const size_t bytes : {0, 1, 1000}) {

@@ -64,16 +64,16 @@ class Loader {
     LayerWeights w;
     ASSIGN_OR_RETURN(w.attention_norm, Vector({layer + "input_layernorm.weight"}));
     ASSIGN_OR_RETURN(w.k, Matrix(attn + "k_proj.weight"));
-    ASSIGN_OR_RETURN(w.qv, Stacked(attn + "q_proj.weight", attn + "v_proj.weight",
-                                   WeightUse::kAll));
+    ASSIGN_OR_RETURN(w.qv,
+                     Stacked(attn + "q_proj.weight", attn + "v_proj.weight", WeightUse::kAll));
     if (file_.config().qkv_bias) {
       ASSIGN_OR_RETURN(w.k_bias, Vector({attn + "k_proj.bias"}));
       ASSIGN_OR_RETURN(w.qv_bias, Vector({attn + "q_proj.bias", attn + "v_proj.bias"}));
     }
     ASSIGN_OR_RETURN(w.o, Matrix(attn + "o_proj.weight"));
     ASSIGN_OR_RETURN(w.ffn_norm, Vector({layer + "post_attention_layernorm.weight"}));
-    ASSIGN_OR_RETURN(w.gate_up, Stacked(mlp + "gate_proj.weight", mlp + "up_proj.weight",
-                                        WeightUse::kGated));
+    ASSIGN_OR_RETURN(w.gate_up,
+                     Stacked(mlp + "gate_proj.weight", mlp + "up_proj.weight", WeightUse::kGated));
     ASSIGN_OR_RETURN(w.down, Matrix(mlp + "down_proj.weight"));
     return w;
   }

@@ -25,7 +25,8 @@ constexpr double kShareOfGap = 0.945;
 // Seconds per unit of work before any step has run: a middling server's core or two. The cost model
 // learns the machine's own within some dozen steps.
 Work FirstGuess(const ModelConfig& config, const Precision& precision) {
-  const double kv_bytes = 2.0 * config.kv_heads * config.head_dim * double(DTypeBytes(precision.kv));
+  const double kv_bytes =
+      2.0 * config.kv_heads * config.head_dim * double(DTypeBytes(precision.kv));
   const double value_bytes = precision.weights == WeightType::kF32    ? 4
                              : precision.weights == WeightType::kBF16 ? 2
                                                                       : 1;

@@ -22,8 +22,8 @@ std::string WithShape(const char* name, const Weight& w) {
 double AttentionFlops(TensorView q, absl::Span<const KvSegment> segments) {
   double pairs = 0;
   for (const KvSegment& s : segments) {
-    pairs += static_cast<double>(s.row_count) *
-             (s.kv_len - (static_cast<double>(s.row_count) - 1) / 2);
+    pairs +=
+        static_cast<double>(s.row_count) * (s.kv_len - (static_cast<double>(s.row_count) - 1) / 2);
   }
   return 4.0 * static_cast<double>(q.cols) * pairs;
 }

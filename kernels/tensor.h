@@ -12,9 +12,9 @@ enum class DType { kF32, kBF16 };
 
 inline size_t DTypeBytes(DType t) { return t == DType::kF32 ? 4 : 2; }
 
-// How a weight matrix is kept and multiplied. kInt8: a row of it (an output) as 8 bits a value and one
-// scale, and the rows that it multiplies rounded in the same way, so that a product is one of
-// integers.
+// How a weight matrix is kept and multiplied. kInt8: its rows (outputs), rotated by a Hadamard transform
+// so that no value stands out, as 8 bits a value and one scale, and the rows that it multiplies
+// likewise, so that a product is one of integers.
 enum class WeightType { kF32, kBF16, kInt8 };
 
 // A row-major float32 matrix [rows, cols] in backend memory; row i starts `stride` elements after

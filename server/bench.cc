@@ -113,9 +113,8 @@ class Bencher {
   }
 
   absl::StatusOr<Report> Run(int64_t length, const SkipRequest& skip, int64_t new_tokens) {
-    ASSIGN_OR_RETURN(
-        RunOutcome outcome,
-        RunRequest(engine_, Request(length, skip, new_tokens), nullptr, nullptr));
+    ASSIGN_OR_RETURN(RunOutcome outcome,
+                     RunRequest(engine_, Request(length, skip, new_tokens), nullptr, nullptr));
     RETURN_IF_ERROR(outcome.status);
     return std::move(outcome.report);
   }

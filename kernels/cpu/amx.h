@@ -1,5 +1,5 @@
-// AMX: eight registers of 16 rows of 64 bytes, and products of such tiles. What the kernels that use
-// it share.
+// AMX: eight registers of 16 rows of 64 bytes, and products of such tiles. What the kernels that
+// use it share.
 #pragma once
 
 #include <cstdint>
@@ -21,9 +21,10 @@ bool AmxReady();
 
 #ifdef SKIPSERVE_HAS_AMX
 // On functions, not on files: what a file includes must still run on every machine.
-#define SKIPSERVE_AMX                                                                     \
-  __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16,amx-tile," \
-                        "amx-bf16,amx-int8")))
+#define SKIPSERVE_AMX                                                             \
+  __attribute__((                                                                 \
+      target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16,amx-tile," \
+             "amx-bf16,amx-int8")))
 
 constexpr int64_t kAmxRows = 16;
 constexpr int64_t kAmxRowBytes = 64;

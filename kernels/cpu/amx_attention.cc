@@ -13,12 +13,12 @@ namespace skipserve::cpu {
 #ifdef SKIPSERVE_HAS_AMX
 namespace {
 
-constexpr int64_t kLanes = kAmxRows;                   // queries in a vector
-constexpr int64_t kQueries = 2 * kLanes;                // that go through a key block together
-constexpr int64_t kKeys = 512;                          // of a key block
-constexpr int64_t kStep = 32;                           // bf16 values in a tile's row
-constexpr int64_t kTile = kLanes * kStep;               // and in a tile
-constexpr float kOne = 1 << 23;  // 1 in an exponent of fixed point
+constexpr int64_t kLanes = kAmxRows;       // queries in a vector
+constexpr int64_t kQueries = 2 * kLanes;   // that go through a key block together
+constexpr int64_t kKeys = 512;             // of a key block
+constexpr int64_t kStep = 32;              // bf16 values in a tile's row
+constexpr int64_t kTile = kLanes * kStep;  // and in a tile
+constexpr float kOne = 1 << 23;            // 1 in an exponent of fixed point
 constexpr int64_t kRowBytes = kAmxRowBytes;
 
 // Rows become columns, 32 bits at a time.
@@ -190,9 +190,8 @@ class AmxAttention : public Bf16Attention {
       for (int64_t d = 0; d < dim_; d += kLanes, to += kTile) {
         __m512i r[kLanes];
         for (int64_t pair = 0; pair < kLanes; ++pair) {
-          r[pair] = _mm512_or_si512(
-              Widen(v[i + 2 * pair] + d),
-              _mm512_slli_epi32(Widen(v[i + 2 * pair + 1] + d), 16));
+          r[pair] = _mm512_or_si512(Widen(v[i + 2 * pair] + d),
+                                    _mm512_slli_epi32(Widen(v[i + 2 * pair + 1] + d), 16));
         }
         Transpose(r);
         for (int64_t row = 0; row < kLanes; ++row) _mm512_store_si512(to + row * kStep, r[row]);

@@ -12,7 +12,8 @@ constexpr int64_t kOutputs = TiledWeights::kOutputs;
 constexpr int64_t kBlockWords = TiledWeights::kBlockBytes / sizeof(uint32_t);
 constexpr int64_t kAhead = 2;  // input blocks that are fetched before they are needed
 
-// sums [16, 64] = 16 rows of a by 64 outputs, float32 or int32. `a` in words, `stride` of them a row.
+// sums [16, 64] = 16 rows of a by 64 outputs, float32 or int32. `a` in words, `stride` of them a
+// row.
 template <WeightType kType>
 SKIPSERVE_AMX void Block(const uint32_t* a, int64_t stride, const uint32_t* w, int64_t blocks,
                          void* sums) {

@@ -1,6 +1,6 @@
 // Large buffers that come and go, kept for the next who asks: the hidden states of a prompt are as
-// large for the next prompt, and memory fresh from the system is zeroed page by page, which took 5 %
-// of the time of 2,048 tokens at level balanced. Thread-safe.
+// large for the next prompt, and memory fresh from the system is zeroed page by page, which took 5
+// % of the time of 2,048 tokens at level balanced. Thread-safe.
 #pragma once
 
 #include <cstddef>

@@ -11,9 +11,9 @@
 #include "kernels/cpu/bf16_attention.h"
 #include "kernels/cpu/buffer_cache.h"
 #include "kernels/cpu/packed_gemm.h"
-#include "kernels/cpu/tiled_weights.h"
 #include "kernels/cpu/scratch.h"
 #include "kernels/cpu/thread_pool.h"
+#include "kernels/cpu/tiled_weights.h"
 #include "kernels/host_memory.h"
 #include "kernels/ops.h"
 

@@ -6,8 +6,8 @@
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/gemv.h"
-#include "kernels/cpu/tiled_gemv.h"
 #include "kernels/cpu/row_kernels.h"
+#include "kernels/cpu/tiled_gemv.h"
 
 namespace skipserve::cpu {
 namespace {
@@ -52,7 +52,7 @@ void CpuOps::MatMul(TensorView a, const Weight& weight, TensorView out) {
     w.gemm()->Run(a, out, pool_, scratch_);
   } else if (w.tiled() != nullptr) {
     const auto rows = [&](int64_t begin, int64_t count, float* room) {
-      for (int64_t i = 0; i < count; ++i) w.tiled()->Read(begin + i, room + i * a.cols);
+      for (int64_t i = 0; i < count; ++i) w.tiled()->ReadStored(begin + i, room + i * a.cols);
       return room;
     };
     Gemm(RoundedTo(w.tiled()->type(), a, rounded_), rows, out, pool_, scratch_);
@@ -66,7 +66,7 @@ void CpuOps::MatMul(TensorView a, const Weight& weight, TensorView out) {
   }
 }
 
-// `a` as the weights' type has it, in float32.
+// `a` as the weights' type has it, rotated where that is, in float32.
 TensorView CpuOps::RoundedTo(WeightType type, TensorView a, Scratch& room) {
   if (type != WeightType::kInt8) return a;
   float* const values = room.Floats(a.rows * a.cols + a.cols);
@@ -108,8 +108,8 @@ void CpuOps::DecodeMatMul(TensorView a, const Weight& weight, TensorView out) {
 }
 
 void CpuOps::DecodeTiled(TensorView a, const TiledWeights& w, TensorView out) {
-  // A block of outputs is tens of KiB of weights, a task's worth; but claiming a task costs as much as
-  // loading the tiles' shape, so several blocks where there are many.
+  // A block of outputs is tens of KiB of weights, a task's worth; but claiming a task costs as much
+  // as loading the tiles' shape, so several blocks where there are many.
   const int64_t step = std::clamp<int64_t>(w.output_blocks() / (8 * pool_.threads()), 1, 16);
   const auto for_blocks = [&](auto&& run) {
     pool_.ParallelFor((w.output_blocks() + step - 1) / step, [&](int64_t task, int) {

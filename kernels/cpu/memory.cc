@@ -30,8 +30,8 @@ void CpuOps::Download(const void* device, void* host, size_t bytes) {
   if (bytes > 0) std::memcpy(host, device, bytes);
 }
 
-absl::StatusOr<std::unique_ptr<Weight>> CpuOps::LoadWeight(const WeightSource& source, WeightType type,
-                                                           WeightUse use) {
+absl::StatusOr<std::unique_ptr<Weight>> CpuOps::LoadWeight(const WeightSource& source,
+                                                           WeightType type, WeightUse use) {
   const int64_t n = source.out_features;
   const int64_t k = source.in_features;
   if (type == WeightType::kInt8 || (type == WeightType::kBF16 && CpuHasFastBf16())) {
@@ -58,8 +58,7 @@ absl::StatusOr<std::unique_ptr<Weight>> CpuOps::LoadWeight(const WeightSource& s
 
 absl::StatusOr<std::unique_ptr<Weight>> CpuOps::LoadTiled(const WeightSource& source,
                                                           WeightType type, WeightUse use) {
-  absl::StatusOr<TiledWeights> packed =
-      TiledWeights::Pack(source, type, weights_, pool_, scratch_);
+  absl::StatusOr<TiledWeights> packed = TiledWeights::Pack(source, type, weights_, pool_, scratch_);
   if (!packed.ok()) return packed.status();
   auto tiled = std::make_unique<TiledWeights>(*std::move(packed));
   std::unique_ptr<PackedGemm> gemm;

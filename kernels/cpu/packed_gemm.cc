@@ -17,9 +17,10 @@ using dnnl::memory;
 // The only row count that a primitive is made for: a new prompt length compiles nothing, and a row
 // is summed in one order whatever its company. With AMX the order follows the row count.
 constexpr int64_t kRows = 64;
-// Of gated weights, whose results are halved on the spot: tiles of a task, which share a panel of the
-// weights while it is in L2. Others are multiplied as a whole and straight into their place: 512 rows
-// by 768 x 576 take 0.39 ms so, 0.44 by panels; by 2 * 1536 x 576 1.77 ms by one panel, 1.46 by many.
+// Of gated weights, whose results are halved on the spot: tiles of a task, which share a panel of
+// the weights while it is in L2. Others are multiplied as a whole and straight into their place:
+// 512 rows by 768 x 576 take 0.39 ms so, 0.44 by panels; by 2 * 1536 x 576 1.77 ms by one
+// panel, 1.46 by many.
 constexpr int64_t kTaskTiles = 4;
 constexpr int64_t kPanelBytes = 512 * 1024;
 
@@ -165,15 +166,13 @@ class DnnlGemm : public PackedGemm {
   }
 
   // to [kRows, columns] = the `count` rows of the task from `row` on, by the panel.
-  void Multiply(const Panel& panel, const Work& work, int64_t row, int64_t count,
-                float* to) const {
+  void Multiply(const Panel& panel, const Work& work, int64_t row, int64_t count, float* to) const {
     dnnl::stream stream(engine_);
-    panel.product.execute(stream,
-                          {{DNNL_ARG_SRC, memory(Src(), engine_, work.a + row * RowBytes())},
-                           {DNNL_ARG_WEIGHTS, panel.weights},
-                           {DNNL_ARG_DST, memory(panel.dst, engine_, to)},
-                           {DNNL_ARG_SCRATCHPAD,
-                            memory(panel.scratchpad, engine_, work.scratchpad)}});
+    panel.product.execute(
+        stream, {{DNNL_ARG_SRC, memory(Src(), engine_, work.a + row * RowBytes())},
+                 {DNNL_ARG_WEIGHTS, panel.weights},
+                 {DNNL_ARG_DST, memory(panel.dst, engine_, to)},
+                 {DNNL_ARG_SCRATCHPAD, memory(panel.scratchpad, engine_, work.scratchpad)}});
     stream.wait();
     for (int64_t i = 0; int8() && i < count; ++i) {
       ScaleRow(to + i * panel.columns, w_.scales() + panel.begin, work.scales[row + i],

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <vector>
 
 #include "kernels/bf16.h"
 
@@ -136,6 +137,37 @@ void Expand(const uint16_t* from, int64_t count, float* to) {
   for (; i < count; ++i) to[i] = Bf16ToF32(from[i]);
 }
 
+// x = H x / sqrt(order), in place and its own inverse: H is the Walsh-Hadamard matrix of the
+// largest order up to 64 that divides `count` into runs of at least 16; each run's elements go with
+// those of the same place in the others.
+void Rotate(float* x, int64_t count) {
+  const D d;
+  const int64_t n = hn::Lanes(d);
+  int64_t order = 1;
+  while (order < 64 && count % (2 * order) == 0 && count / (2 * order) >= 16) order *= 2;
+  if (order == 1) return;
+  const float norm = 1.0f / std::sqrt(static_cast<float>(order));
+  for (int64_t half = count / 2; half >= count / order; half /= 2) {
+    const float scale = half == count / order ? norm : 1.0f;
+    const V by = hn::Set(d, scale);
+    for (int64_t begin = 0; begin < count; begin += 2 * half) {
+      float* a = x + begin;
+      float* b = a + half;
+      int64_t i = 0;
+      for (; i + n <= half; i += n) {
+        const V u = hn::LoadU(d, a + i), v = hn::LoadU(d, b + i);
+        hn::StoreU(hn::Mul(hn::Add(u, v), by), d, a + i);
+        hn::StoreU(hn::Mul(hn::Sub(u, v), by), d, b + i);
+      }
+      for (; i < half; ++i) {
+        const float u = a[i], v = b[i];
+        a[i] = (u + v) * scale;
+        b[i] = (u - v) * scale;
+      }
+    }
+  }
+}
+
 float Quantize(const float* from, int64_t count, int8_t* to) {
   const D d;
   const hn::Rebind<int8_t, D> d8;
@@ -193,6 +225,7 @@ HWY_EXPORT(Multiply);
 HWY_EXPORT(Round);
 HWY_EXPORT(Expand);
 HWY_EXPORT(Quantize);
+HWY_EXPORT(Rotate);
 HWY_EXPORT(Scale);
 
 void RmsNormRow(const float* x, const float* gain, int64_t n, float eps, float* out) {
@@ -218,8 +251,12 @@ void ExpandBf16(const uint16_t* from, int64_t n, float* to) {
   HWY_DYNAMIC_DISPATCH(Expand)(from, n, to);
 }
 float QuantizeRow(const float* from, int64_t n, int8_t* to) {
-  return HWY_DYNAMIC_DISPATCH(Quantize)(from, n, to);
+  thread_local std::vector<float> rotated;
+  rotated.assign(from, from + n);
+  RotateRow(rotated.data(), n);
+  return HWY_DYNAMIC_DISPATCH(Quantize)(rotated.data(), n, to);
 }
+void RotateRow(float* x, int64_t n) { HWY_DYNAMIC_DISPATCH(Rotate)(x, n); }
 void ScaleRow(float* x, const float* scales, float by, int64_t n) {
   HWY_DYNAMIC_DISPATCH(Scale)(x, scales, by, n);
 }

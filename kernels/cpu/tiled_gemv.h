@@ -10,7 +10,7 @@
 namespace skipserve::cpu {
 
 // Outputs of the blocks [begin, end), on vectors, activations in float32: for int8 weights the
-// caller has rounded them.
+// caller has rotated and rounded them.
 void TiledGemv(TensorView a, const TiledWeights& w, int64_t begin, int64_t end, TensorView out);
 
 // A decode step's activations in the weights' own type.
@@ -22,7 +22,6 @@ struct TiledRows {
 
 // The same on AMX tiles, where AmxReady. 16 rows take hardly longer than one: of 32 streams that
 // decode together each is 2.5 times as fast as with the vectors.
-void AmxGemv(const TiledRows& a, const TiledWeights& w, int64_t begin, int64_t end,
-             TensorView out);
+void AmxGemv(const TiledRows& a, const TiledWeights& w, int64_t begin, int64_t end, TensorView out);
 
 }  // namespace skipserve::cpu

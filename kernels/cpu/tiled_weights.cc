@@ -48,6 +48,11 @@ absl::StatusOr<TiledWeights> TiledWeights::Pack(const WeightSource& source, Weig
 }
 
 void TiledWeights::Read(int64_t row, float* out) const {
+  ReadStored(row, out);
+  if (type_ == WeightType::kInt8) RotateRow(out, k_);
+}
+
+void TiledWeights::ReadStored(int64_t row, float* out) const {
   const uint32_t* from = Outputs(row / kOutputs) + row % kOutputs;
   if (type_ == WeightType::kBF16) {
     for (int64_t j = 0; j < k_; ++j) {

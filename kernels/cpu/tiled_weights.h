@@ -1,8 +1,9 @@
 // A weight matrix [n, k] as the machine's dot products take it: neighbouring inputs side by side in
 // words of 32 bits, two of bf16 or four of int8, in blocks of 64 outputs and 16 words of inputs,
 // [n / 64, k / (16 words), 16, 64] words, zeros in what the last blocks have too many. It is
-// oneDNN's BA16a64b2a or BA16a64b4a of W^T, and the only copy: prompts, decode steps and lookups all
-// read it. Of int8, value = scale of the output * code. Immutable.
+// oneDNN's BA16a64b2a or BA16a64b4a of W^T, and the only copy: prompts, decode steps and lookups
+// all read it. Of int8, value = scale of the output * code in the
+// rotated row (RotateRow). Immutable.
 #pragma once
 
 #include <cstddef>
@@ -44,8 +45,9 @@ class TiledWeights {
   }
   const float* scales() const { return scales_.f32(); }  // [n up to whole blocks]; of int8
 
-  // Row `row` [k] in float32.
+  // Row `row` [k] in float32; ReadStored leaves a rotated row so.
   void Read(int64_t row, float* out) const;
+  void ReadStored(int64_t row, float* out) const;
 
  private:
   TiledWeights(int64_t n, int64_t k, WeightType type) : n_(n), k_(k), type_(type) {}

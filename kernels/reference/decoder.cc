@@ -40,12 +40,36 @@ void ReferenceOps::RmsNorm(TensorView x, IndexView rows, TensorView gain, float 
   }
 }
 
+namespace {
+
+// By a Walsh-Hadamard matrix over elements at equal distances, of the largest order up to 64 that
+// leaves distances of 16 or more. Its own inverse.
+void Rotate(float* row, int64_t n) {
+  int64_t order = 1;
+  while (order < 64 && n % (2 * order) == 0 && n / (2 * order) >= 16) order *= 2;
+  if (order == 1) return;
+  const float norm = 1.0f / std::sqrt(static_cast<float>(order));
+  for (int64_t half = n / 2; half >= n / order; half /= 2) {
+    const float by = half == n / order ? norm : 1.0f;
+    for (int64_t i = 0; i < n; ++i) {
+      if (i / half % 2 == 1) continue;
+      const float a = row[i], b = row[i + half];
+      row[i] = (a + b) * by;
+      row[i + half] = (a - b) * by;
+    }
+  }
+}
+
+}  // namespace
+
 void RoundToInt8(float* row, int64_t n) {
+  Rotate(row, n);
   float max = 0.0f;
   for (int64_t j = 0; j < n; ++j) max = std::max(max, std::abs(row[j]));
   if (max == 0.0f) return;
   const float inverse = 127.0f / max, scale = max / 127.0f;
   for (int64_t j = 0; j < n; ++j) row[j] = std::nearbyint(row[j] * inverse) * scale;
+  Rotate(row, n);
 }
 
 void ReferenceOps::MatMul(TensorView a, const Weight& weight, TensorView out) {

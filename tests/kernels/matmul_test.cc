@@ -8,6 +8,7 @@
 #include "gtest/gtest.h"
 #include "kernels/bf16.h"
 #include "kernels/cpu/amx.h"
+#include "kernels/cpu/row_kernels.h"
 #include "kernels/cpu/tiled_gemv.h"
 #include "kernels/reference/reference_ops.h"
 #include "tests/kernels/support.h"
@@ -75,9 +76,9 @@ TEST(MatMul, ReferenceMatchesFormula) {
     }
   }
   const auto reference = MakeReferenceOps();
-  EXPECT_LE(
-      MaxDifference(Product(*reference, kPrefill, a, *Load(*reference, w, WeightType::kBF16)), expected),
-      51 * kUnit * MaxRowNorm(a, 50) * MaxRowNorm(w, 50));
+  EXPECT_LE(MaxDifference(Product(*reference, kPrefill, a, *Load(*reference, w, WeightType::kBF16)),
+                          expected),
+            51 * kUnit * MaxRowNorm(a, 50) * MaxRowNorm(w, 50));
 }
 
 // Rows of `a` in pieces of `step`.
@@ -256,7 +257,7 @@ TEST(MatMulSwiGlu, EqualsBothInTurn) {
 // On any machine: what those with native bf16 or with AMX keep, and how vectors multiply it.
 TEST(TiledWeights, KeepEveryRowAndMultiply) {
   for (const WeightType type : {WeightType::kBF16, WeightType::kInt8}) {
-    for (const Shape& shape : {Shape{1, 1}, Shape{64, 32}, Shape{65, 33}, Shape{200, 578}}) {
+    for (const Shape& shape : {Shape{1, 1}, Shape{64, 32}, Shape{65, 33}, Shape{200, 576}, Shape{70, 578}}) {
       const Matrix w = Random(shape.n, shape.k, 15);
       cpu::ThreadPool pool(2);
       std::vector<cpu::Scratch> scratch(2);
@@ -280,10 +281,13 @@ TEST(TiledWeights, KeepEveryRowAndMultiply) {
         const Matrix expected =
             Product(*reference, kPrefill, a, *Load(*reference, rounded, WeightType::kF32));
         ForEachTarget([&] {
-          const Device in(*reference, a, 3), out = Device::Empty(*reference, m, shape.n, 5);
+          Matrix seen = a;
+          for (int64_t i = 0; type == WeightType::kInt8 && i < m; ++i) {
+            cpu::RotateRow(seen.values.data() + i * shape.k, shape.k);
+          }
+          const Device in(*reference, seen, 3), out = Device::Empty(*reference, m, shape.n, 5);
           cpu::TiledGemv(in.view(), *tiled, 0, tiled->output_blocks(), out.view());
-          EXPECT_LE(MaxDifference(out.Get(), expected),
-                    Tolerance(a, w, WeightType::kF32, kDecode))
+          EXPECT_LE(MaxDifference(out.Get(), expected), Tolerance(a, w, WeightType::kF32, kDecode))
               << "n " << shape.n << " m " << m;
         });
       }

@@ -56,6 +56,42 @@ TEST_F(BenchTest, TableAndFile) {
       2u);
 }
 
+TEST_F(BenchTest, AProfileCountsTheWorkOfOneRun) {
+  job_.prompt_lengths = {100};
+  job_.levels = {"off"};
+  job_.repeat = 1;
+  job_.profile = true;
+  job_.json_path = Path("out.json");
+  ASSERT_EQ(Bench(job_, io()), 0) << Err();
+  EXPECT_THAT(Out(), HasSubstr("prefill, operation"));
+  EXPECT_THAT(Out(), HasSubstr("decode, operation"));
+  const auto profile =
+      nlohmann::json::parse(testing::ReadAll(job_.json_path))["results"][0]["profile"];
+  const auto find = [&](const char* phase, const std::string& op) {
+    nlohmann::json sum = {{"calls", 0}, {"flops", 0.0}, {"bytes", 0.0}};
+    for (const auto& line : profile[phase]) {
+      if (line["op"].get<std::string>().rfind(op, 0) != 0) continue;
+      EXPECT_GT(line["seconds"], 0.0);
+      sum["calls"] = sum["calls"].get<int>() + line["calls"].get<int>();
+      sum["flops"] = sum["flops"].get<double>() + line["flops"].get<double>();
+    }
+    return sum;
+  };
+  const auto engine = OpenEngine(job_.engine);
+  ASSERT_TRUE(engine.ok());
+  const ModelConfig c = (*engine)->info().config;
+  // 100 rows by every weight of a layer but the vocabulary's, and every pair of attention, once.
+  const double q = c.heads * c.head_dim, kv = c.kv_heads * c.head_dim;
+  const double weights = c.width * (2.0 * q + 2.0 * kv + 3.0 * c.ffn_width);
+  EXPECT_EQ(find("prefill", "MatMul")["flops"], 2.0 * 100 * c.layers * weights);
+  EXPECT_EQ(find("prefill", "PrefillAttention")["flops"], 4.0 * q * c.layers * 100 * 101 / 2);
+  // The first token is the prompt's: three steps of decoding, a row each.
+  EXPECT_EQ(find("decode", "DecodeAttention")["calls"], 3 * c.layers);
+  EXPECT_EQ(find("decode", "DecodeAttention")["flops"], 4.0 * q * c.layers * (101 + 102 + 103));
+  EXPECT_EQ(find("decode", "DecodeMatMul")["flops"],
+            2.0 * 3 * (c.layers * weights + double(c.width) * c.vocab_size));
+}
+
 TEST_F(BenchTest, MistakesAreNamed) {
   const auto error = [this](const BenchJob& job) {
     EXPECT_EQ(Bench(job, io()), 1);

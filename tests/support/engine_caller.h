@@ -67,7 +67,7 @@ inline EngineOptions TinyOptions() {
 inline std::vector<EngineOptions> EveryKind() {
   std::vector<EngineOptions> kinds;
   for (const auto& [backend, dtype] :
-       {std::pair{"reference", "f32"}, {"cpu", "f32"}, {"cpu", "bf16"}}) {
+       {std::pair{"reference", "f32"}, {"cpu", "f32"}, {"cpu", "bf16"}, {"cpu", "int8"}}) {
     EngineOptions options = TinyOptions();
     options.backend = backend;
     options.dtype = dtype;

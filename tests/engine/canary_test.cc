@@ -90,6 +90,7 @@ void ExpectAsMeasured(const CanaryEvent& event, const GenerateRequest& request,
 TEST_F(CanaryTest, MeasuresWhatTwoRunsGive) {
   size_t events = 0;
   for (const EngineOptions& options : EveryKind()) {
+    if (options.dtype == "int8") continue;  // which ModelRunner does not read
     SCOPED_TRACE(options.backend + " " + options.dtype);
     Engine* const engine = Open(Watching(options));
     RunOptions run;

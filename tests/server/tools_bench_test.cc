@@ -63,8 +63,9 @@ TEST_F(BenchTest, AProfileCountsTheWorkOfOneRun) {
   job_.profile = true;
   job_.json_path = Path("out.json");
   ASSERT_EQ(Bench(job_, io()), 0) << Err();
-  EXPECT_THAT(Out(), HasSubstr("prefill, operation"));
-  EXPECT_THAT(Out(), HasSubstr("decode, operation"));
+  const std::string table = Out();
+  EXPECT_THAT(table, HasSubstr("prefill, operation"));
+  EXPECT_THAT(table, HasSubstr("decode, operation"));
   const auto profile =
       nlohmann::json::parse(testing::ReadAll(job_.json_path))["results"][0]["profile"];
   const auto find = [&](const char* phase, const std::string& op) {

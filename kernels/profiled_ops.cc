@@ -81,17 +81,19 @@ void ProfiledOps::RmsNorm(TensorView x, IndexView rows, TensorView gain, float e
 }
 
 void ProfiledOps::MatMul(TensorView a, const Weight& w, TensorView out) {
-  Timed(WithShape("MatMul", w), {MatMulFlops(a, out), Bytes(a) + Bytes(out)},
+  Timed(WithShape("MatMul", w), {MatMulFlops(a, out), Bytes(a) + Bytes(out) + double(w.bytes())},
         [&] { ops_->MatMul(a, w, out); });
 }
 
 void ProfiledOps::MatMulSwiGlu(TensorView a, const Weight& w, TensorView out) {
-  Timed(WithShape("MatMulSwiGlu", w), {2 * MatMulFlops(a, out), Bytes(a) + Bytes(out)},
+  Timed(WithShape("MatMulSwiGlu", w),
+        {2 * MatMulFlops(a, out), Bytes(a) + Bytes(out) + double(w.bytes())},
         [&] { ops_->MatMulSwiGlu(a, w, out); });
 }
 
 void ProfiledOps::DecodeMatMul(TensorView a, const Weight& w, TensorView out) {
-  Timed(WithShape("DecodeMatMul", w), {MatMulFlops(a, out), double(w.bytes())},
+  Timed(WithShape("DecodeMatMul", w),
+        {MatMulFlops(a, out), Bytes(a) + Bytes(out) + double(w.bytes())},
         [&] { ops_->DecodeMatMul(a, w, out); });
 }
 

@@ -48,8 +48,9 @@ SKIPSERVE_AMX void Transpose(__m512i (&r)[kLanes]) {
   }
 }
 
-// 2^(x / 2^23) to a relative error of 7.5e-5, a twentieth of a bf16 rounding (least maximum error,
-// degree 3); about 0 below -126. With x as an integer its lower 23 bits are the fraction.
+// 2^(x / 2^23) to a relative error of 7.5e-5, a twenty-sixth of a bf16 rounding (least maximum
+// error, degree 3); 2^-126 below -126, negative for a NaN. With x as an integer its lower 23 bits
+// are the fraction.
 SKIPSERVE_AMX inline __m512 Exp2(__m512 x) {
   const __m512i fixed = _mm512_cvtps_epi32(_mm512_max_ps(_mm512_set1_ps(-126.0f * kOne), x));
   const __m512i mantissa = _mm512_set1_epi32(0x7FFFFF);
@@ -323,6 +324,7 @@ class AmxAttention : public Bf16Attention {
     const __m512i limit = Limit(at, first, s);
     const __m512 scale = _mm512_set1_ps(scale_), base = _mm512_load_ps(s.base + at);
     __m512 sum0 = _mm512_setzero_ps(), sum1 = sum0;
+    __m512i signs = _mm512_setzero_si512();  // of all weights: a NaN comes out of Exp2 negative
     for (int64_t key = 0; key < kStep; key += 2, from += 2 * kQueries, to += kLanes) {
       __m512 e0 = Exp2(_mm512_fmsub_ps(_mm512_load_ps(from), scale, base));
       __m512 e1 = Exp2(_mm512_fmsub_ps(_mm512_load_ps(from + kQueries), scale, base));
@@ -332,10 +334,13 @@ class AmxAttention : public Bf16Attention {
       }
       sum0 = _mm512_add_ps(sum0, e0);
       sum1 = _mm512_add_ps(sum1, e1);
+      signs =
+          _mm512_or_si512(signs, _mm512_or_si512(_mm512_castps_si512(e0), _mm512_castps_si512(e1)));
       _mm512_store_si512(to, PairOf(e0, e1));
     }
-    _mm512_store_ps(s.sum + at,
-                    _mm512_add_ps(_mm512_load_ps(s.sum + at), _mm512_add_ps(sum0, sum1)));
+    const __m512 sum = _mm512_add_ps(_mm512_load_ps(s.sum + at), _mm512_add_ps(sum0, sum1));
+    const __m512 nan = _mm512_set1_ps(std::numeric_limits<float>::quiet_NaN());
+    _mm512_store_ps(s.sum + at, _mm512_mask_mov_ps(sum, _mm512_movepi32_mask(signs), nan));
   }
 
   // o [dim, kQueries] += V^T p over the groups [begin, end).

@@ -1,6 +1,6 @@
 #include "kernels/cpu/buffer_cache.h"
 
-#include <algorithm>
+#include <new>
 #include <utility>
 
 namespace skipserve::cpu {
@@ -22,8 +22,13 @@ std::shared_ptr<Buffer> BufferCache::Kept::Take(size_t bytes) {
 
 // The longest unused go first.
 void BufferCache::Kept::Return(std::shared_ptr<Buffer> buffer) {
+  if (buffer->bytes() > kMost) return;
   std::lock_guard<std::mutex> lock(mutex);
-  buffers.push_back(std::move(buffer));
+  try {
+    buffers.push_back(std::move(buffer));
+  } catch (const std::bad_alloc&) {
+    return;  // it is freed instead
+  }
   size_t sum = 0;
   for (const auto& b : buffers) sum += b->bytes();
   while (sum > kMost) {
@@ -32,11 +37,20 @@ void BufferCache::Kept::Return(std::shared_ptr<Buffer> buffer) {
   }
 }
 
+void BufferCache::Kept::Clear() {
+  std::lock_guard<std::mutex> lock(mutex);
+  buffers.clear();
+}
+
 absl::StatusOr<Buffer> BufferCache::Allocate(size_t bytes) {
   if (bytes < kSmallest) return AllocateHost(bytes);
   std::shared_ptr<Buffer> whole = kept_->Take(bytes);
   if (whole == nullptr) {
     absl::StatusOr<Buffer> fresh = AllocateHost(bytes);
+    if (!fresh.ok()) {
+      kept_->Clear();
+      fresh = AllocateHost(bytes);
+    }
     if (!fresh.ok()) return fresh.status();
     whole = std::make_shared<Buffer>(*std::move(fresh));
   }

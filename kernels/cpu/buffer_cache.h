@@ -29,6 +29,7 @@ class BufferCache {
 
     std::shared_ptr<Buffer> Take(size_t bytes);
     void Return(std::shared_ptr<Buffer> buffer);
+    void Clear();
   };
 
   std::shared_ptr<Kept> kept_ = std::make_shared<Kept>();

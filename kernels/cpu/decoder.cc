@@ -125,7 +125,8 @@ void CpuOps::DecodeTiled(TensorView a, const TiledWeights& w, TensorView out) {
   auto* const values = static_cast<uint32_t*>(
       rounded_.Bytes(kMaxDecodeRows * (words * sizeof(uint32_t) + sizeof(float))));
   auto* const scales = reinterpret_cast<float*>(values + kMaxDecodeRows * words);
-  std::fill_n(values, kMaxDecodeRows * words, 0u);
+  // The tiles have as many rows as there are, up to 16; of more both have 16.
+  std::fill_n(values, (a.rows <= kAmxRows ? a.rows : kMaxDecodeRows) * words, 0u);
   for (int64_t i = 0; i < a.rows; ++i) {
     if (w.type() == WeightType::kInt8) {
       scales[i] = QuantizeRow(Row(a, i), a.cols, reinterpret_cast<int8_t*>(values + i * words));

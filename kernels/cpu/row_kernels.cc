@@ -168,6 +168,8 @@ void Rotate(float* x, int64_t count) {
   }
 }
 
+constexpr float kTiny = 1e-30f;  // a row of less is a row of zeros
+
 float Quantize(const float* from, int64_t count, int8_t* to) {
   const D d;
   const hn::Rebind<int8_t, D> d8;
@@ -185,7 +187,7 @@ float Quantize(const float* from, int64_t count, int8_t* to) {
     max = std::max(max, std::abs(from[j]));
     nan += from[j] * 0.0f;
   }
-  if (!(nan == 0.0f) || max == 0.0f) {
+  if (!(nan == 0.0f) || max < kTiny) {
     std::fill_n(to, count, int8_t{0});
     return nan;
   }

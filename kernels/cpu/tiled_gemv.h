@@ -15,8 +15,10 @@ void TiledGemv(TensorView a, const TiledWeights& w, int64_t begin, int64_t end, 
 
 // A decode step's activations in the weights' own type.
 struct TiledRows {
-  int64_t rows = 0;               // at most 32
-  const void* values = nullptr;   // [32, padded_inputs], zeros past k and past `rows`
+  int64_t rows = 0;  // at most 32
+  // [rows, padded_inputs], where there are more than 16 [32, padded_inputs]; zeros past k and
+  // `rows`.
+  const void* values = nullptr;
   const float* scales = nullptr;  // [rows], of int8
 };
 

@@ -66,7 +66,10 @@ void RoundToInt8(float* row, int64_t n) {
   Rotate(row, n);
   float max = 0.0f;
   for (int64_t j = 0; j < n; ++j) max = std::max(max, std::abs(row[j]));
-  if (max == 0.0f) return;
+  if (max < 1e-30f) {  // zeros, or nothing but NaN
+    for (int64_t j = 0; j < n; ++j) row[j] *= 0.0f;
+    return;
+  }
   const float inverse = 127.0f / max, scale = max / 127.0f;
   for (int64_t j = 0; j < n; ++j) row[j] = std::nearbyint(row[j] * inverse) * scale;
   Rotate(row, n);

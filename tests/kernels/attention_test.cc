@@ -296,20 +296,25 @@ TEST(Attention, LargeScores) {
 }
 
 TEST(Attention, BadNumbersDoNoHarm) {
-  const Shape s = {3, 1, 16, 8, DType::kF32};
-  const std::vector<Rows> batch = {{20, 150}, {1, 300}, {1, 40}};
-  auto sequences = RandomSequences(s, batch, 71);
-  Matrix q = Random(22, s.heads * s.head_dim, 72);
-  q.at(0, 0) = std::numeric_limits<float>::quiet_NaN();
-  q.at(1, 0) = std::numeric_limits<float>::infinity();
-  sequences[1].k.at(200, 3) = -std::numeric_limits<float>::infinity();
-  ForEachCpu([&](Ops& cpu) {
-    const PagedCache cache(cpu, LayoutOf(s), sequences, false);
-    const Matrix out = Attend(cpu, kPrefill, cache, q, Segments(cache, batch));
-    EXPECT_TRUE(std::isnan(out.at(0, 0)));
-    EXPECT_TRUE(std::isfinite(out.at(2, 0)));   // a row beside the bad one
-    EXPECT_TRUE(std::isfinite(out.at(21, 0)));  // a sequence beside the bad one
-  });
+  for (const Shape& s : {Shape{3, 1, 16, 8, DType::kF32}, Shape{3, 1, 64, 32, DType::kBF16}}) {
+    const std::vector<Rows> batch = {{20, 150}, {1, 300}, {1, 40}, {40, 80}};
+    auto sequences = RandomSequences(s, batch, 71);
+    Matrix q = Random(62, s.heads * s.head_dim, 72);
+    q.at(0, 0) = std::numeric_limits<float>::quiet_NaN();
+    q.at(1, 0) = std::numeric_limits<float>::infinity();
+    sequences[1].k.at(200, 3) = -std::numeric_limits<float>::infinity();
+    sequences[3].k.at(60, 3) = std::numeric_limits<float>::quiet_NaN();
+    ForEachCpu([&](Ops& cpu) {
+      const PagedCache cache(cpu, LayoutOf(s), sequences, false);
+      const Matrix out = Attend(cpu, kPrefill, cache, q, Segments(cache, batch));
+      EXPECT_TRUE(std::isnan(out.at(0, 0)));
+      EXPECT_TRUE(std::isfinite(out.at(2, 0)));        // a row beside the bad one
+      EXPECT_TRUE(std::isfinite(out.at(21, 0)));       // a sequence beside the bad one
+      EXPECT_TRUE(std::isfinite(out.at(22 + 19, 0)));  // a row that does not see the bad key
+      EXPECT_TRUE(std::isnan(out.at(22 + 20, 0)));     // rows that do
+      EXPECT_TRUE(std::isnan(out.at(22 + 39, 0)));
+    });
+  }
 }
 
 TEST(KvWrite, StoresTheLastRowsAndNothingElse) {

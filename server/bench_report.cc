@@ -71,9 +71,13 @@ OrderedJson CellJson(const BenchCell& cell) {
 
 // Where the time of one phase went, the longest first; what is under a thousandth is summed up.
 std::string ProfileTable(absl::string_view phase, const OpTallies& tallies) {
-  double total = 0;
+  OpTally all;
   std::vector<std::pair<std::string, OpTally>> sorted(tallies.begin(), tallies.end());
-  for (const auto& [name, t] : sorted) total += t.seconds;
+  for (const auto& [name, t] : sorted) {
+    all.calls += t.calls;
+    all.seconds += t.seconds;
+    all.flops += t.flops;
+  }
   std::sort(sorted.begin(), sorted.end(),
             [](const auto& a, const auto& b) { return a.second.seconds > b.second.seconds; });
   Table table({absl::StrCat(phase, ", operation"), "calls", "time", "share", "GFLOP/s", "GB/s"});
@@ -82,11 +86,11 @@ std::string ProfileTable(absl::string_view phase, const OpTallies& tallies) {
       return amount > 0 ? absl::StrFormat("%.1f", amount / t.seconds / 1e9) : std::string("-");
     };
     table.AddRow({name, FormatCount(t.calls), absl::StrFormat("%.1f ms", t.seconds * 1e3),
-                  FormatPercent(t.seconds / total), rate(t.flops), rate(t.bytes)});
+                  FormatPercent(t.seconds / all.seconds), rate(t.flops), rate(t.bytes)});
   };
   OpTally rest;
   for (const auto& [name, t] : sorted) {
-    if (t.seconds >= 0.001 * total) {
+    if (t.seconds >= 0.001 * all.seconds) {
       add(name, t);
     } else {
       rest.calls += t.calls;
@@ -94,12 +98,6 @@ std::string ProfileTable(absl::string_view phase, const OpTallies& tallies) {
     }
   }
   if (rest.calls > 0) add("others", rest);
-  OpTally all;
-  for (const auto& [name, t] : sorted) {
-    all.calls += t.calls;
-    all.seconds += t.seconds;
-    all.flops += t.flops;
-  }
   if (all.calls > 0) add("all", all);
   return table.ToString(200);
 }

@@ -72,6 +72,29 @@ SKIPSERVE_AMX inline __m512i PairOf(__m512 even, __m512 odd) {
   return _mm512_mask_blend_epi16(0xAAAAAAAAu, low, high);
 }
 
+// Tiles 0 to 3 are sums [32, kQueries]. AddProducts adds two left sides, of 16 rows each, by two
+// right sides, of 16 queries each and one behind the other.
+constexpr int64_t kSumBytes = kQueries * sizeof(float);
+
+SKIPSERVE_AMX inline void AddProducts(const uint16_t* upper, const uint16_t* lower,
+                                      const void* right) {
+  _tile_loadd(4, upper, kRowBytes);
+  _tile_loadd(5, lower, kRowBytes);
+  _tile_loadd(6, right, kRowBytes);
+  _tile_loadd(7, static_cast<const uint16_t*>(right) + kTile, kRowBytes);
+  _tile_dpbf16ps(0, 4, 6);
+  _tile_dpbf16ps(1, 4, 7);
+  _tile_dpbf16ps(2, 5, 6);
+  _tile_dpbf16ps(3, 5, 7);
+}
+
+SKIPSERVE_AMX inline void StoreSums(float* to) {
+  _tile_stored(0, to, kSumBytes);
+  _tile_stored(1, to + kLanes, kSumBytes);
+  _tile_stored(2, to + kLanes * kQueries, kSumBytes);
+  _tile_stored(3, to + kLanes * kQueries + kLanes, kSumBytes);
+}
+
 class AmxAttention : public Bf16Attention {
  public:
   explicit AmxAttention(int64_t dim)
@@ -218,15 +241,16 @@ class AmxAttention : public Bf16Attention {
       for (int64_t half = 0; half < 2; ++half) {
         const int64_t at = tile * kQueries + half * kLanes;
         const int64_t first = begin + g * kStep;
-        const __m512 max = s.limit[at] + 1 >= first + kStep ? GroupMax<false>(g, half, at, first, s)
-                                                            : GroupMax<true>(g, half, at, first, s);
+        const bool all_see = s.limit[at] + 1 >= first + kStep;
+        const __m512 max = all_see ? GroupMax<false>(g, half, at, first, s)
+                                   : GroupMax<true>(g, half, at, first, s);
         const __mmask16 higher = Higher(max, at, s);
         if (__builtin_expect(higher != 0, 0)) {
           AddValues(o, added, g, s);
           added = g;
           Raise(max, higher, at, o + half * kLanes, s);
         }
-        if (s.limit[at] + 1 >= first + kStep) {
+        if (all_see) {
           Weigh<false>(g, half, at, first, s);
         } else {
           Weigh<true>(g, half, at, first, s);
@@ -238,7 +262,6 @@ class AmxAttention : public Bf16Attention {
 
   // The scores of a group of keys, not yet scaled: [kStep, kQueries] = K q^T.
   SKIPSERVE_AMX void Scores(const uint16_t* q, int64_t g, const State& s) const {
-    constexpr int64_t kStride = kQueries * sizeof(float);
     const uint16_t* upper = s.k + 2 * g * steps_ * kTile;
     const uint16_t* lower = upper + steps_ * kTile;
     _tile_zero(0);
@@ -246,20 +269,9 @@ class AmxAttention : public Bf16Attention {
     _tile_zero(2);
     _tile_zero(3);
     for (int64_t step = 0; step < steps_; ++step) {
-      _tile_loadd(4, upper + step * kTile, kRowBytes);
-      _tile_loadd(5, lower + step * kTile, kRowBytes);
-      _tile_loadd(6, q + 2 * step * kTile, kRowBytes);
-      _tile_loadd(7, q + (2 * step + 1) * kTile, kRowBytes);
-      _tile_dpbf16ps(0, 4, 6);
-      _tile_dpbf16ps(1, 4, 7);
-      _tile_dpbf16ps(2, 5, 6);
-      _tile_dpbf16ps(3, 5, 7);
+      AddProducts(upper + step * kTile, lower + step * kTile, q + 2 * step * kTile);
     }
-    float* to = ScoresOf(g, s);
-    _tile_stored(0, to, kStride);
-    _tile_stored(1, to + kLanes, kStride);
-    _tile_stored(2, to + kLanes * kQueries, kStride);
-    _tile_stored(3, to + kLanes * kQueries + kLanes, kStride);
+    StoreSums(ScoresOf(g, s));
   }
 
   // Two groups' scores are held in turn.
@@ -346,29 +358,17 @@ class AmxAttention : public Bf16Attention {
   // o [dim, kQueries] += V^T p over the groups [begin, end).
   SKIPSERVE_AMX void AddValues(float* o, int64_t begin, int64_t end, const State& s) const {
     if (begin == end) return;
-    constexpr int64_t kStride = kQueries * sizeof(float);
     for (int64_t d = 0; d < dim_; d += kStep) {
       float* const to = o + d * kQueries;
-      _tile_loadd(0, to, kStride);
-      _tile_loadd(1, to + kLanes, kStride);
-      _tile_loadd(2, to + kLanes * kQueries, kStride);
-      _tile_loadd(3, to + kLanes * kQueries + kLanes, kStride);
+      _tile_loadd(0, to, kSumBytes);
+      _tile_loadd(1, to + kLanes, kSumBytes);
+      _tile_loadd(2, to + kLanes * kQueries, kSumBytes);
+      _tile_loadd(3, to + kLanes * kQueries + kLanes, kSumBytes);
       for (int64_t g = begin; g < end; ++g) {
         const uint16_t* v = s.v + (g * dim_ / kLanes + d / kLanes) * kTile;
-        const uint32_t* p = s.p + g * kTile;
-        _tile_loadd(4, v, kRowBytes);
-        _tile_loadd(5, v + kTile, kRowBytes);
-        _tile_loadd(6, p, kRowBytes);
-        _tile_loadd(7, p + kTile / 2, kRowBytes);
-        _tile_dpbf16ps(0, 4, 6);
-        _tile_dpbf16ps(1, 4, 7);
-        _tile_dpbf16ps(2, 5, 6);
-        _tile_dpbf16ps(3, 5, 7);
+        AddProducts(v, v + kTile, s.p + g * kTile);
       }
-      _tile_stored(0, to, kStride);
-      _tile_stored(1, to + kLanes, kStride);
-      _tile_stored(2, to + kLanes * kQueries, kStride);
-      _tile_stored(3, to + kLanes * kQueries + kLanes, kStride);
+      StoreSums(to);
     }
   }
 

@@ -128,11 +128,7 @@ void CpuOps::DecodeTiled(TensorView a, const TiledWeights& w, TensorView out) {
   // The tiles have as many rows as there are, up to 16; of more both have 16.
   std::fill_n(values, (a.rows <= kAmxRows ? a.rows : kMaxDecodeRows) * words, 0u);
   for (int64_t i = 0; i < a.rows; ++i) {
-    if (w.type() == WeightType::kInt8) {
-      scales[i] = QuantizeRow(Row(a, i), a.cols, reinterpret_cast<int8_t*>(values + i * words));
-    } else {
-      RoundToBf16(Row(a, i), a.cols, reinterpret_cast<uint16_t*>(values + i * words));
-    }
+    scales[i] = w.RoundRow(Row(a, i), values + i * words);
   }
   const TiledRows rows = {a.rows, values, scales};
   for_blocks([&](int64_t begin, int64_t end) { AmxGemv(rows, w, begin, end, out); });

@@ -1,7 +1,6 @@
 #include "kernels/cpu/packed_gemm.h"
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
 
 #include "kernels/cpu/carver.h"
@@ -38,7 +37,7 @@ class DnnlGemm : public PackedGemm {
     const int64_t columns = (even + kStep - 1) / kStep * kStep;
     for (int64_t begin = 0; begin < n_; begin += part) {
       for (int64_t column = 0; column < part; column += columns) {
-        panels_.push_back(MakePanel(w, begin + column, std::min(columns, part - column)));
+        panels_.push_back(MakePanel(begin + column, std::min(columns, part - column)));
       }
     }
     most_columns_ = std::min(columns, part);
@@ -106,7 +105,7 @@ class DnnlGemm : public PackedGemm {
   int64_t RowBytes() const { return int8() ? k_ : k_ * static_cast<int64_t>(sizeof(uint16_t)); }
   memory::desc Src() const { return {{kRows, k_}, Type(), memory::format_tag::ab}; }
 
-  Panel MakePanel(const TiledWeights& w, int64_t begin, int64_t columns) const {
+  Panel MakePanel(int64_t begin, int64_t columns) const {
     Panel p;
     p.begin = begin;
     p.columns = columns;
@@ -119,7 +118,7 @@ class DnnlGemm : public PackedGemm {
     const dnnl::matmul::primitive_desc pd(dnnl::matmul::desc(Src(), weights, p.dst), attr, engine_);
     p.scratchpad = pd.scratchpad_desc();
     p.product = dnnl::matmul(pd);
-    const uint32_t* data = w.Outputs(begin / TiledWeights::kOutputs);
+    const uint32_t* data = w_.Outputs(begin / TiledWeights::kOutputs);
     p.weights = memory(weights, engine_, const_cast<uint32_t*>(data));
     return p;
   }
@@ -153,13 +152,7 @@ class DnnlGemm : public PackedGemm {
     alignas(64) std::byte measure[1];
     carve(static_cast<std::byte*>(scratch.Bytes(carve(measure))));
     for (int64_t i = 0; i < a.rows; ++i) {
-      const float* from = a.data + i * a.stride;
-      std::byte* const to = work.a + i * RowBytes();
-      if (int8()) {
-        work.scales[i] = QuantizeRow(from, k_, reinterpret_cast<int8_t*>(to));
-      } else {
-        RoundToBf16(from, k_, reinterpret_cast<uint16_t*>(to));
-      }
+      work.scales[i] = w_.RoundRow(a.data + i * a.stride, work.a + i * RowBytes());
     }
     std::fill(work.a + a.rows * RowBytes(), work.a + rows * RowBytes(), std::byte{0});
     return work;

@@ -30,14 +30,11 @@ absl::StatusOr<TiledWeights> TiledWeights::Pack(const WeightSource& source, Weig
     auto* const read = reinterpret_cast<float*>(rows + kOutputs * words);  // [kOutputs, k]
     source.read(b * kOutputs, count, read);
     std::fill_n(rows, kOutputs * words, 0u);
-    for (int64_t i = 0; i < kOutputs; ++i) {
-      uint32_t* const row = rows + i * words;
-      if (type == WeightType::kBF16) {
-        if (i < count) RoundToBf16(read + i * k, k, reinterpret_cast<uint16_t*>(row));
-      } else {
-        float& scale = w.scales_.f32()[b * kOutputs + i];
-        scale = i < count ? QuantizeRow(read + i * k, k, reinterpret_cast<int8_t*>(row)) : 0.0f;
-      }
+    float* const scales = type == WeightType::kInt8 ? w.scales_.f32() + b * kOutputs : nullptr;
+    if (scales != nullptr) std::fill_n(scales, kOutputs, 0.0f);
+    for (int64_t i = 0; i < count; ++i) {
+      const float scale = w.RoundRow(read + i * k, rows + i * words);
+      if (scales != nullptr) scales[i] = scale;
     }
     auto* to = const_cast<uint32_t*>(w.Outputs(b));
     for (int64_t word = 0; word < words; ++word) {
@@ -45,6 +42,12 @@ absl::StatusOr<TiledWeights> TiledWeights::Pack(const WeightSource& source, Weig
     }
   });
   return w;
+}
+
+float TiledWeights::RoundRow(const float* from, void* to) const {
+  if (type_ == WeightType::kInt8) return QuantizeRow(from, k_, static_cast<int8_t*>(to));
+  RoundToBf16(from, k_, static_cast<uint16_t*>(to));
+  return 1.0f;
 }
 
 void TiledWeights::Read(int64_t row, float* out) const {

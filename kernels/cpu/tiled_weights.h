@@ -45,6 +45,9 @@ class TiledWeights {
   }
   const float* scales() const { return scales_.f32(); }  // [n up to whole blocks]; of int8
 
+  // A row [k] as the weights are kept, in their type, to `to`. Returns its scale, of int8.
+  float RoundRow(const float* from, void* to) const;
+
   // Row `row` [k] in float32; ReadStored leaves a rotated row so.
   void Read(int64_t row, float* out) const;
   void ReadStored(int64_t row, float* out) const;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/time/clock.h"
+#include "engine/open_model.h"
 #include "engine/quality/divergence.h"
 #include "engine/sampler.h"
 #include "tests/support/canary_watch.h"
@@ -90,11 +91,13 @@ void ExpectAsMeasured(const CanaryEvent& event, const GenerateRequest& request,
 TEST_F(CanaryTest, MeasuresWhatTwoRunsGive) {
   size_t events = 0;
   for (const EngineOptions& options : EveryKind()) {
-    if (options.dtype == "int8") continue;  // which ModelRunner does not read
     SCOPED_TRACE(options.backend + " " + options.dtype);
     Engine* const engine = Open(Watching(options));
     RunOptions run;
-    run.dtype = options.dtype == "bf16" ? DType::kBF16 : DType::kF32;
+    const auto precision = ChoosePrecision(options.dtype);
+    ASSERT_TRUE(precision.ok());
+    run.dtype = precision->kv;
+    run.weights = precision->weights;
     const auto runner = ModelRunner::Open(
         kTiny, options.backend == "cpu" ? MakeCpuOps(2) : MakeReferenceOps(), run);
     for (const auto& [length, max_tokens] : {std::pair{60, 1}, {200, 12}, {330, 40}}) {

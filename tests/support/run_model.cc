@@ -39,9 +39,10 @@ std::unique_ptr<ModelRunner> ModelRunner::Open(const std::string& path, std::uni
   runner->file_ = Must(ModelFile::Open(path));
   runner->ops_ = std::move(ops);
   const ModelConfig& config = runner->file_->config();
+  const WeightType type =
+      options.weights.value_or(options.dtype == DType::kF32 ? WeightType::kF32 : WeightType::kBF16);
   DecoderWeights weights =
-      Must(LoadDecoderWeights(
-          *runner->file_, options.dtype == DType::kF32 ? WeightType::kF32 : WeightType::kBF16, config.max_positions, *runner->ops_));
+      Must(LoadDecoderWeights(*runner->file_, type, config.max_positions, *runner->ops_));
   runner->decoder_ =
       Must(Decoder::Create(config, std::move(weights), options.max_rows, *runner->ops_));
   Executor::Options executor;

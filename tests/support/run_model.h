@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,7 +23,8 @@ struct RunOptions {
   int32_t trunk_layers = 1 << 20;         // layers in one slice of a chunk
   bool shuffle_blocks = false;
   int32_t block_tokens = 16;
-  DType dtype = DType::kF32;
+  DType dtype = DType::kF32;          // of KV, and of weights
+  std::optional<WeightType> weights;  // unless these are to be of another type
   int64_t max_rows = 512;
 };
 

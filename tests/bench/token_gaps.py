@@ -35,7 +35,7 @@ def decode(port, finished, gaps, i, extra):
         return not finished.is_set()
 
     while not finished.is_set():
-        stream(port, {"prompt": f"Story {i}: Once upon a time", "max_tokens": 4000, "temperature": 0.8, "seed": i,
+        stream(port, {"prompt": f"Story {i}: Once upon a time", "max_tokens": 4000, "temperature": 0,
                       "ignore_eos": True, **extra}, each=each)
 
 

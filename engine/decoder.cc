@@ -1,11 +1,16 @@
 #include "engine/decoder.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "engine/status_macros.h"
 
 namespace skipserve {
 namespace {
+
+// Of the FFN's hidden activations where they are wanted in memory.
+constexpr int64_t kHiddenRows = 256;
+static_assert(kHiddenRows >= Ops::kMaxDecodeRows);
 
 TensorView Gain(const Buffer& b, int64_t cols) { return TensorView(b.f32(), 1, cols); }
 
@@ -28,9 +33,11 @@ absl::Status Decoder::AllocateScratch() {
   RETURN_IF_ERROR(allocate(k_, kv_cols()));
   RETURN_IF_ERROR(allocate(qv_, q_cols() + kv_cols()));
   RETURN_IF_ERROR(allocate(attended_, q_cols()));
-  ASSIGN_OR_RETURN(gate_up_, ops_.Allocate(Ops::kMaxDecodeRows * 2 * int64_t{config_.ffn_width} *
-                                           sizeof(float)));
-  return allocate(activated_, config_.ffn_width);
+  ASSIGN_OR_RETURN(gate_up_,
+                   ops_.Allocate(kHiddenRows * 2 * int64_t{config_.ffn_width} * sizeof(float)));
+  ASSIGN_OR_RETURN(activated_,
+                   ops_.Allocate(kHiddenRows * int64_t{config_.ffn_width} * sizeof(float)));
+  return absl::OkStatus();
 }
 
 void Decoder::Embed(IndexView ids, TensorView x) { ops_.Embed(*weights_.embedding, ids, x); }
@@ -71,14 +78,21 @@ void Decoder::Attend(int32_t layer, TensorView x, IndexView rows, const Attentio
   } else {
     ops_.DecodeAttention(q, batch.segments, *batch.pool, attended);
   }
-  MatMul(attended, *weights_.layers[layer].o, h, batch.phase);
+  const Weight& o = *weights_.layers[layer].o;
+  if (batch.phase == Phase::kPrefill) return ops_.MatMulAdd(attended, o, x, rows);
+  ops_.DecodeMatMul(attended, o, h);
   ops_.AddRows(x, rows, h);
 }
 
 // x += FFN(norm(x)).
 void Decoder::FeedForward(int32_t layer, TensorView x, IndexView rows, Phase phase) {
-  const int64_t n = rows.empty() ? x.rows : rows.size;
-  const TensorView h(h_.f32(), n, config_.width);
+  const LayerWeights& w = weights_.layers[layer];
+  if (phase == Phase::kPrefill) {
+    return ops_.FeedForward(
+        x, rows,
+        {Gain(w.ffn_norm, config_.width), config_.norm_eps, w.gate_up.get(), w.down.get()});
+  }
+  const TensorView h(h_.f32(), rows.empty() ? x.rows : rows.size, config_.width);
   FeedForwardInput(layer, x, rows, h);
   FeedForwardDelta(layer, h, h, phase);
   ops_.AddRows(x, rows, h);
@@ -111,18 +125,22 @@ void Decoder::ProjectQV(int32_t layer, TensorView h, IndexView positions, Tensor
 }
 
 void Decoder::FeedForwardHidden(int32_t layer, TensorView h, TensorView out, Phase phase) {
-  const Weight& w = *weights_.layers[layer].gate_up;
-  if (phase == Phase::kPrefill) return ops_.MatMulSwiGlu(h, w, out);
-  const TensorView gate_up(gate_up_.f32(), h.rows, 2 * int64_t{config_.ffn_width});
-  ops_.DecodeMatMul(h, w, gate_up);
-  ops_.SwiGlu(gate_up, out);
+  for (int64_t row = 0; row < h.rows; row += kHiddenRows) {
+    const int64_t n = std::min(kHiddenRows, h.rows - row);
+    const TensorView gate_up(gate_up_.f32(), n, 2 * int64_t{config_.ffn_width});
+    MatMul(h.Rows(row, n), *weights_.layers[layer].gate_up, gate_up, phase);
+    ops_.SwiGlu(gate_up, out.Rows(row, n));
+  }
 }
 
 // W_down (silu(W_gate h) * (W_up h)); out may be h.
 void Decoder::FeedForwardDelta(int32_t layer, TensorView h, TensorView out, Phase phase) {
-  const TensorView activated(activated_.f32(), h.rows, config_.ffn_width);
-  FeedForwardHidden(layer, h, activated, phase);
-  MatMul(activated, *weights_.layers[layer].down, out, phase);
+  for (int64_t row = 0; row < h.rows; row += kHiddenRows) {
+    const int64_t n = std::min(kHiddenRows, h.rows - row);
+    const TensorView activated(activated_.f32(), n, config_.ffn_width);
+    FeedForwardHidden(layer, h.Rows(row, n), activated, phase);
+    MatMul(activated, *weights_.layers[layer].down, out.Rows(row, n), phase);
+  }
 }
 
 void Decoder::Logits(TensorView x, IndexView rows, TensorView logits) {

@@ -83,9 +83,9 @@ class Decoder {
   const int64_t max_rows_;
   Ops& ops_;
 
-  // Scratch of one call, by the names of the equations: [max_rows, ...], and of a decode step.
-  Buffer h_, k_, qv_, attended_, activated_;
-  Buffer gate_up_;
+  // Scratch of one call, by the names of the equations: [max_rows, ...], and of fewer rows.
+  Buffer h_, k_, qv_, attended_;
+  Buffer gate_up_, activated_;
 };
 
 }  // namespace skipserve

@@ -36,7 +36,7 @@ class Weight {
 // What a weight is loaded for.
 enum class WeightUse {
   kAll,
-  kGated,   // MatMulSwiGlu, and all of the above
+  kGated,   // FeedForward's gates, and all of the above
   kDecode,  // Embed and DecodeMatMul only
 };
 
@@ -92,6 +92,14 @@ struct RopeTable {
   TensorView sin;
 };
 
+// SwiGLU between two products: W_down (silu(W_gate h) * (W_up h)), h = RmsNorm(x).
+struct FeedForwardWeights {
+  TensorView gain;  // [1, width]
+  float eps = 0;
+  const Weight* gate_up = nullptr;  // [2 f, width], the gate's rows first; loaded for kGated
+  const Weight* down = nullptr;     // [width, f]; loaded for kAll
+};
+
 enum class Reduce { kMean, kMax };
 
 // How the attention probe turns query-key scores into one score per candidate (METHOD: PAP).
@@ -140,12 +148,16 @@ class Ops {
   // same states, bit for bit. `w` was loaded for kAll.
   virtual void MatMul(TensorView a, const Weight& w, TensorView out) = 0;
 
-  // out = SwiGlu(a W^T), in one pass where the backend can: bit for bit as MatMul and SwiGlu in turn.
-  // out [m, out_features / 2]. `w` was loaded for kGated.
-  virtual void MatMulSwiGlu(TensorView a, const Weight& w, TensorView out) = 0;
+  // x[r] += row i of a W^T, r = rows[i] (distinct); with empty `rows`, r = i. Bit for bit as MatMul
+  // and AddRows in turn.
+  virtual void MatMulAdd(TensorView a, const Weight& w, TensorView x, IndexView rows) = 0;
 
-  // The same as MatMul for a decode step, m <= kMaxDecodeRows rows of one sequence each: again a row's result
-  // is its own, but it may be rounded otherwise than MatMul's.
+  // x[r] += FFN(x[r]), r = rows[i] (distinct); with empty `rows`, all of x. Bit for bit as RmsNorm,
+  // MatMul, SwiGlu and MatMulAdd in turn, in one pass where the backend can.
+  virtual void FeedForward(TensorView x, IndexView rows, const FeedForwardWeights& w) = 0;
+
+  // The same as MatMul for a decode step, m <= kMaxDecodeRows rows of one sequence each: again a
+  // row's result is its own, but it may be rounded otherwise than MatMul's.
   virtual void DecodeMatMul(TensorView a, const Weight& w, TensorView out) = 0;
   static constexpr int64_t kMaxDecodeRows = 32;
 

@@ -85,10 +85,19 @@ void ProfiledOps::MatMul(TensorView a, const Weight& w, TensorView out) {
         [&] { ops_->MatMul(a, w, out); });
 }
 
-void ProfiledOps::MatMulSwiGlu(TensorView a, const Weight& w, TensorView out) {
-  Timed(WithShape("MatMulSwiGlu", w),
-        {2 * MatMulFlops(a, out), Bytes(a) + Bytes(out) + double(w.bytes())},
-        [&] { ops_->MatMulSwiGlu(a, w, out); });
+void ProfiledOps::MatMulAdd(TensorView a, const Weight& w, TensorView x, IndexView rows) {
+  const TensorView changed(x.data, a.rows, x.cols);
+  Timed(WithShape("MatMulAdd", w),
+        {MatMulFlops(a, x), Bytes(a) + 2 * Bytes(changed) + double(w.bytes())},
+        [&] { ops_->MatMulAdd(a, w, x, rows); });
+}
+
+void ProfiledOps::FeedForward(TensorView x, IndexView rows, const FeedForwardWeights& w) {
+  const TensorView changed(x.data, rows.empty() ? x.rows : rows.size, x.cols);
+  const double weights = static_cast<double>(w.gate_up->bytes() + w.down->bytes());
+  const double flops = 6.0 * static_cast<double>(changed.rows) * x.cols * w.down->in_features();
+  Timed(WithShape("FeedForward", *w.gate_up), {flops, 2 * Bytes(changed) + weights},
+        [&] { ops_->FeedForward(x, rows, w); });
 }
 
 void ProfiledOps::DecodeMatMul(TensorView a, const Weight& w, TensorView out) {

@@ -70,7 +70,8 @@ class CpuOps : public Ops {
   void Embed(const Weight& table, IndexView ids, TensorView out) override;
   void RmsNorm(TensorView x, IndexView rows, TensorView gain, float eps, TensorView out) override;
   void MatMul(TensorView a, const Weight& w, TensorView out) override;
-  void MatMulSwiGlu(TensorView a, const Weight& w, TensorView out) override;
+  void MatMulAdd(TensorView a, const Weight& w, TensorView x, IndexView rows) override;
+  void FeedForward(TensorView x, IndexView rows, const FeedForwardWeights& w) override;
   void DecodeMatMul(TensorView a, const Weight& w, TensorView out) override;
   void AddBias(TensorView x, TensorView bias) override;
   void Rope(TensorView x, IndexView positions, const RopeTable& table, int32_t head_dim) override;
@@ -123,6 +124,7 @@ class CpuOps : public Ops {
   std::vector<Scratch> scratch_;  // one per thread
   Scratch shared_;                // of the calling thread, for all to read
   Scratch rounded_;               // likewise: activations in the weights' type
+  Scratch product_;               // likewise: what is added to other rows
   std::vector<uint32_t> keys_;
   HostSlabs weights_;
   BufferCache buffers_;

@@ -6,6 +6,7 @@
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/gemv.h"
+#include "kernels/cpu/quantize.h"
 #include "kernels/cpu/row_kernels.h"
 #include "kernels/cpu/tiled_gemv.h"
 
@@ -49,7 +50,7 @@ void CpuOps::MatMul(TensorView a, const Weight& weight, TensorView out) {
   assert(a.cols == w.in_features() && out.cols == w.out_features() && out.rows == a.rows);
   if (a.rows == 0 || out.cols == 0) return;
   if (w.gemm() != nullptr) {
-    w.gemm()->Run(a, out, pool_, scratch_);
+    w.gemm()->Run({a}, {out}, pool_, scratch_);
   } else if (w.tiled() != nullptr) {
     const auto rows = [&](int64_t begin, int64_t count, float* room) {
       for (int64_t i = 0; i < count; ++i) w.tiled()->ReadStored(begin + i, room + i * a.cols);
@@ -78,17 +79,34 @@ TensorView CpuOps::RoundedTo(WeightType type, TensorView a, Scratch& room) {
   return TensorView(values, a.rows, a.cols);
 }
 
-void CpuOps::MatMulSwiGlu(TensorView a, const Weight& weight, TensorView out) {
+void CpuOps::MatMulAdd(TensorView a, const Weight& weight, TensorView x, IndexView rows) {
   const auto& w = static_cast<const CpuWeight&>(weight);
-  assert(2 * out.cols == w.out_features() && out.rows == a.rows);
-  if (a.rows == 0 || out.cols == 0) return;
-  if (w.gemm() != nullptr && w.gemm()->gated()) {
-    w.gemm()->RunGated(a, out, pool_, scratch_);
+  assert(a.cols == w.in_features() && x.cols == w.out_features());
+  if (w.gemm() != nullptr) {
+    w.gemm()->Run({a}, {x, rows, true}, pool_, scratch_);
     return;
   }
-  const TensorView gate_up(shared_.Floats(a.rows * w.out_features()), a.rows, w.out_features());
-  MatMul(a, weight, gate_up);
-  SwiGlu(gate_up, out);
+  const TensorView product(product_.Floats(a.rows * x.cols), a.rows, x.cols);
+  MatMul(a, weight, product);
+  AddRows(x, rows, product);
+}
+
+void CpuOps::FeedForward(TensorView x, IndexView rows, const FeedForwardWeights& w) {
+  const auto& gate_up = static_cast<const CpuWeight&>(*w.gate_up);
+  const auto& down = static_cast<const CpuWeight&>(*w.down);
+  if (gate_up.gemm() != nullptr && gate_up.gemm()->gated() && down.gemm() != nullptr) {
+    gate_up.gemm()->FeedForward({x, rows, w.gain.data, w.eps}, *down.gemm(), {x, rows, true}, pool_,
+                                scratch_);
+    return;
+  }
+  const int64_t n = rows.empty() ? x.rows : rows.size, f = down.in_features();
+  float* const values = shared_.Floats(n * (x.cols + 3 * f));
+  const TensorView h(values, n, x.cols), both(values + n * x.cols, n, 2 * f),
+      activated(values + n * (x.cols + 2 * f), n, f);
+  RmsNorm(x, rows, w.gain, w.eps, h);
+  MatMul(h, gate_up, both);
+  SwiGlu(both, activated);
+  MatMulAdd(activated, down, x, rows);
 }
 
 void CpuOps::DecodeMatMul(TensorView a, const Weight& weight, TensorView out) {

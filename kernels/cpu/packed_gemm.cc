@@ -5,6 +5,8 @@
 
 #include "kernels/cpu/carver.h"
 #include "kernels/cpu/gemm.h"
+#include "kernels/cpu/native_bf16.h"
+#include "kernels/cpu/quantize.h"
 #include "kernels/cpu/row_kernels.h"
 #include "oneapi/dnnl/dnnl.hpp"
 
@@ -43,38 +45,44 @@ class DnnlGemm : public PackedGemm {
     most_columns_ = std::min(columns, part);
   }
 
-  void Run(TensorView a, TensorView out, ThreadPool& pool,
+  void Run(const Input& a, const Output& out, ThreadPool& pool,
            std::vector<Scratch>& scratch) const override {
-    ForTasks(a, out, 1, pool, [&](TensorView task_a, TensorView task_out, int thread) {
-      const Work work = Round(task_a, scratch[thread]);
-      const bool direct = task_a.rows == kRows && panels_.size() == 1 && out.stride == n_;
+    ForTasks(Count(a), 1, pool, [&](int64_t begin, int64_t count, int thread) {
+      Work work;
+      Carve(scratch[thread], [&](Carver& carver) { Take(count, carver, work); });
+      Round(a, begin, count, work);
+      const bool direct = count == kRows && panels_.size() == 1 && !out.add && out.rows.empty() &&
+                          out.x.stride == n_;
       for (const Panel& panel : panels_) {
-        Multiply(panel, work, 0, task_a.rows, direct ? task_out.data : work.first);
-        for (int64_t i = 0; !direct && i < task_a.rows; ++i) {
-          std::copy_n(work.first + i * panel.columns, panel.columns,
-                      task_out.data + i * task_out.stride + panel.begin);
-        }
+        float* const to = direct ? out.x.data + begin * out.x.stride : work.first;
+        Multiply(panel, work, 0, count, to);
+        if (!direct) Store(panel, to, begin, count, out);
       }
     });
   }
 
   bool gated() const override { return gated_; }
 
-  void RunGated(TensorView a, TensorView out, ThreadPool& pool,
-                std::vector<Scratch>& scratch) const override {
-    ForTasks(a, out, kTaskTiles, pool, [&](TensorView task_a, TensorView task_out, int thread) {
-      const Work work = Round(task_a, scratch[thread]);
-      const size_t half = panels_.size() / 2;
-      for (size_t p = 0; p < half; ++p) {
-        const Panel& gate = panels_[p];
-        for (int64_t row = 0; row < task_a.rows; row += kRows) {
-          const int64_t count = std::min(kRows, task_a.rows - row);
-          Multiply(gate, work, row, count, work.first);
-          Multiply(panels_[p + half], work, row, count, work.second);
-          for (int64_t i = 0; i < count; ++i) {
-            SwiGluRow(work.first + i * gate.columns, work.second + i * gate.columns, gate.columns,
-                      task_out.data + (row + i) * task_out.stride + gate.begin);
-          }
+  void FeedForward(const Input& a, const PackedGemm& other, const Output& out, ThreadPool& pool,
+                   std::vector<Scratch>& scratch) const override {
+    const auto& down = static_cast<const DnnlGemm&>(other);
+    ForTasks(Count(a), kTaskTiles, pool, [&](int64_t begin, int64_t count, int thread) {
+      Work work, down_work;
+      float* hidden = nullptr;  // [count, down.k]; of int8, whose scales need whole rows
+      Carve(scratch[thread], [&](Carver& carver) {
+        Take(count, carver, work);
+        down.Take(count, carver, down_work);
+        if (down.int8()) hidden = carver.Take<float>(count * down.k_);
+      });
+      Round(a, begin, count, work);
+      Activate(count, work, down, down_work, hidden);
+      if (down.int8()) down.Round({TensorView(hidden, count, down.k_)}, 0, count, down_work);
+      down.ClearRest(count, down_work);
+      for (int64_t row = 0; row < count; row += kRows) {
+        const int64_t rows = std::min(kRows, count - row);
+        for (const Panel& panel : down.panels_) {
+          down.Multiply(panel, down_work, row, rows, down_work.first);
+          Store(panel, down_work.first, begin + row, rows, out);
         }
       }
     });
@@ -94,7 +102,8 @@ class DnnlGemm : public PackedGemm {
     std::byte* a = nullptr;   // [rows up to whole tiles, k] as the weights, zeros at the end
     float* scales = nullptr;  // [rows], of int8
     float* first = nullptr;   // [kRows, columns of a panel]
-    float* second = nullptr;  // another
+    float* second = nullptr;  // another, where it is gated
+    float* normed = nullptr;  // [k]
     std::byte* scratchpad = nullptr;
   };
 
@@ -123,39 +132,97 @@ class DnnlGemm : public PackedGemm {
     return p;
   }
 
+  static int64_t Count(const Input& a) { return a.rows.empty() ? a.x.rows : a.rows.size; }
+  static int64_t RowAt(IndexView rows, int64_t i) { return rows.empty() ? i : rows.data[i]; }
+
   template <class Task>
-  void ForTasks(TensorView a, TensorView out, int64_t most_tiles, ThreadPool& pool,
-                Task task) const {
-    const int64_t tiles = (a.rows + kRows - 1) / kRows;
+  static void ForTasks(int64_t count, int64_t most_tiles, ThreadPool& pool, Task task) {
+    const int64_t tiles = (count + kRows - 1) / kRows;
     const int64_t rows = kRows * std::clamp<int64_t>(tiles / pool.threads(), 1, most_tiles);
-    pool.ParallelFor((a.rows + rows - 1) / rows, [&](int64_t i, int thread) {
+    pool.ParallelFor((count + rows - 1) / rows, [&](int64_t i, int thread) {
       KeepDnnlOnThisThread();
-      const int64_t count = std::min(rows, a.rows - i * rows);
-      task(a.Rows(i * rows, count), out.Rows(i * rows, count), thread);
+      task(i * rows, std::min(rows, count - i * rows), thread);
     });
   }
 
-  Work Round(TensorView a, Scratch& scratch) const {
-    const int64_t rows = (a.rows + kRows - 1) / kRows * kRows;
+  template <class Takes>
+  static void Carve(Scratch& scratch, Takes takes) {
+    alignas(64) std::byte measure[1];
+    Carver size(measure);
+    takes(size);
+    Carver carver(static_cast<std::byte*>(scratch.Bytes(size.used())));
+    takes(carver);
+  }
+
+  void Take(int64_t count, Carver& carver, Work& work) const {
+    const int64_t rows = (count + kRows - 1) / kRows * kRows;
     size_t scratchpad = 0;
     for (const Panel& p : panels_) scratchpad = std::max(scratchpad, p.scratchpad.get_size());
-    Work work;
-    const auto carve = [&](std::byte* base) {
-      Carver carver(base);
-      work.a = carver.Take<std::byte>(rows * RowBytes());
-      work.scales = carver.Take<float>(rows);
-      work.first = carver.Take<float>(kRows * most_columns_);
-      work.second = carver.Take<float>(kRows * most_columns_);
-      work.scratchpad = carver.Take<std::byte>(scratchpad);
-      return carver.used();
-    };
-    alignas(64) std::byte measure[1];
-    carve(static_cast<std::byte*>(scratch.Bytes(carve(measure))));
-    for (int64_t i = 0; i < a.rows; ++i) {
-      work.scales[i] = w_.RoundRow(a.data + i * a.stride, work.a + i * RowBytes());
+    work.a = carver.Take<std::byte>(rows * RowBytes());
+    work.scales = carver.Take<float>(rows);
+    work.first = carver.Take<float>(kRows * most_columns_);
+    work.second = carver.Take<float>(gated_ ? kRows * most_columns_ : 0);
+    work.normed = carver.Take<float>(k_);
+    work.scratchpad = carver.Take<std::byte>(scratchpad);
+  }
+
+  void Round(const Input& a, int64_t begin, int64_t count, const Work& work) const {
+    for (int64_t i = 0; i < count; ++i) {
+      const float* row = a.x.data + RowAt(a.rows, begin + i) * a.x.stride;
+      if (a.gain != nullptr) {
+        RmsNormRow(row, a.gain, k_, a.eps, work.normed);
+        row = work.normed;
+      }
+      std::byte* const to = work.a + i * RowBytes();
+      if (int8()) {
+        work.scales[i] = QuantizeRow(row, k_, reinterpret_cast<int8_t*>(to));
+      } else {
+        RoundToBf16Native(row, k_, reinterpret_cast<uint16_t*>(to));
+      }
     }
-    std::fill(work.a + a.rows * RowBytes(), work.a + rows * RowBytes(), std::byte{0});
-    return work;
+    ClearRest(count, work);
+  }
+
+  // Of the last tile, what has no rows.
+  void ClearRest(int64_t count, const Work& work) const {
+    const int64_t rows = (count + kRows - 1) / kRows * kRows;
+    std::fill(work.a + count * RowBytes(), work.a + rows * RowBytes(), std::byte{0});
+  }
+
+  // silu(gate) * up, by panels of both: to `hidden`, or rounded to bf16 as what `down` multiplies.
+  void Activate(int64_t count, const Work& work, const DnnlGemm& down, const Work& down_work,
+                float* hidden) const {
+    const size_t half = panels_.size() / 2;
+    for (size_t p = 0; p < half; ++p) {
+      const Panel& gate = panels_[p];
+      for (int64_t row = 0; row < count; row += kRows) {
+        const int64_t rows = std::min(kRows, count - row);
+        Multiply(gate, work, row, rows, work.first);
+        Multiply(panels_[p + half], work, row, rows, work.second);
+        for (int64_t i = 0; i < rows; ++i) {
+          float* const at = work.first + i * gate.columns;
+          float* const to = hidden ? hidden + (row + i) * down.k_ + gate.begin : at;
+          SwiGluRow(at, work.second + i * gate.columns, gate.columns, to);
+          if (hidden) continue;
+          auto* const rounded =
+              reinterpret_cast<uint16_t*>(down_work.a + (row + i) * down.RowBytes());
+          RoundToBf16Native(to, gate.columns, rounded + gate.begin);
+        }
+      }
+    }
+  }
+
+  // The `count` rows of a panel's results to rows [begin, begin + count).
+  static void Store(const Panel& panel, const float* from, int64_t begin, int64_t count,
+                    const Output& out) {
+    for (int64_t i = 0; i < count; ++i, from += panel.columns) {
+      float* const to = out.x.data + RowAt(out.rows, begin + i) * out.x.stride + panel.begin;
+      if (out.add) {
+        AddRow(to, from, panel.columns);
+      } else {
+        std::copy_n(from, panel.columns, to);
+      }
+    }
   }
 
   // to [kRows, columns] = the `count` rows of the task from `row` on, by the panel.

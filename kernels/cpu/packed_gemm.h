@@ -1,6 +1,7 @@
-// MatMul for machines that multiply bf16 natively, where float32 GEMM reaches half the rate or
-// less, and int8 for those with AMX: oneDNN's matmul over tiled weights, and what follows the
-// product done on a tile of rows while it is in the cache. Immutable; run by one thread at a time.
+// Products of prompts for machines that multiply bf16 natively, where float32 GEMM reaches half the
+// rate or less, and of int8 for those with AMX: oneDNN's matmul over tiled weights. What comes
+// before and after a product is done on a tile of rows while it is in the cache. Immutable; run by
+// one thread at a time.
 #pragma once
 
 #include <cstdint>
@@ -18,18 +19,32 @@ class PackedGemm {
  public:
   virtual ~PackedGemm() = default;
 
+  // Rows x[rows[i]], or all of x where there are none; with a gain they are normalised (RmsNorm).
+  struct Input {
+    TensorView x;
+    IndexView rows{};
+    const float* gain = nullptr;
+    float eps = 0;
+  };
+  // Where row i goes: to x[rows[i]], or row i; added to what is there or in its place.
+  struct Output {
+    TensorView x;
+    IndexView rows{};
+    bool add = false;
+  };
+
   // `gated`: W is a gate's rows and as many more of what it lets through; each must fill whole
   // blocks of the tiled weights. Null where oneDNN has no such product here. `w` outlives it.
   static std::unique_ptr<PackedGemm> Make(const TiledWeights& w, bool gated);
 
   // out = a W^T, `a` rounded to the weights' type.
-  virtual void Run(TensorView a, TensorView out, ThreadPool& pool,
+  virtual void Run(const Input& a, const Output& out, ThreadPool& pool,
                    std::vector<Scratch>& scratch) const = 0;
 
   virtual bool gated() const = 0;
-  // Where it is gated: out = silu(gate) * up of the same product.
-  virtual void RunGated(TensorView a, TensorView out, ThreadPool& pool,
-                        std::vector<Scratch>& scratch) const = 0;
+  // Where it is gated: out = (silu(gate) * up) W_down^T of the same product.
+  virtual void FeedForward(const Input& a, const PackedGemm& down, const Output& out,
+                           ThreadPool& pool, std::vector<Scratch>& scratch) const = 0;
 };
 
 }  // namespace skipserve::cpu

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <vector>
 
 #include "kernels/bf16.h"
 
@@ -137,80 +136,6 @@ void Expand(const uint16_t* from, int64_t count, float* to) {
   for (; i < count; ++i) to[i] = Bf16ToF32(from[i]);
 }
 
-// x = H x / sqrt(order), in place and its own inverse: H is the Walsh-Hadamard matrix of the
-// largest order up to 64 that divides `count` into runs of at least 16; each run's elements go with
-// those of the same place in the others.
-void Rotate(float* x, int64_t count) {
-  const D d;
-  const int64_t n = hn::Lanes(d);
-  int64_t order = 1;
-  while (order < 64 && count % (2 * order) == 0 && count / (2 * order) >= 16) order *= 2;
-  if (order == 1) return;
-  const float norm = 1.0f / std::sqrt(static_cast<float>(order));
-  for (int64_t half = count / 2; half >= count / order; half /= 2) {
-    const float scale = half == count / order ? norm : 1.0f;
-    const V by = hn::Set(d, scale);
-    for (int64_t begin = 0; begin < count; begin += 2 * half) {
-      float* a = x + begin;
-      float* b = a + half;
-      int64_t i = 0;
-      for (; i + n <= half; i += n) {
-        const V u = hn::LoadU(d, a + i), v = hn::LoadU(d, b + i);
-        hn::StoreU(hn::Mul(hn::Add(u, v), by), d, a + i);
-        hn::StoreU(hn::Mul(hn::Sub(u, v), by), d, b + i);
-      }
-      for (; i < half; ++i) {
-        const float u = a[i], v = b[i];
-        a[i] = (u + v) * scale;
-        b[i] = (u - v) * scale;
-      }
-    }
-  }
-}
-
-constexpr float kTiny = 1e-30f;  // a row of less is a row of zeros
-
-float Quantize(const float* from, int64_t count, int8_t* to) {
-  const D d;
-  const hn::Rebind<int8_t, D> d8;
-  const hn::Rebind<int16_t, D> d16;
-  const int64_t n = hn::Lanes(d);
-  V most = hn::Zero(d), bad = hn::Zero(d);
-  int64_t i = 0;
-  for (; i + n <= count; i += n) {
-    const V x = hn::LoadU(d, from + i);
-    most = hn::Max(most, hn::Abs(x));
-    bad = hn::MulAdd(x, hn::Zero(d), bad);  // NaN where x is not finite, else 0
-  }
-  float max = hn::GetLane(hn::MaxOfLanes(d, most)), nan = hn::GetLane(hn::SumOfLanes(d, bad));
-  for (int64_t j = i; j < count; ++j) {
-    max = std::max(max, std::abs(from[j]));
-    nan += from[j] * 0.0f;
-  }
-  if (!(nan == 0.0f) || max < kTiny) {
-    std::fill_n(to, count, int8_t{0});
-    return nan;
-  }
-  const float inverse = 127.0f / max;
-  for (i = 0; i + n <= count; i += n) {
-    const auto code = hn::NearestInt(hn::Mul(hn::LoadU(d, from + i), hn::Set(d, inverse)));
-    hn::StoreU(hn::DemoteTo(d8, hn::DemoteTo(d16, code)), d8, to + i);
-  }
-  for (; i < count; ++i) to[i] = static_cast<int8_t>(std::nearbyint(from[i] * inverse));
-  return max / 127.0f;
-}
-
-void Scale(float* x, const float* scales, float by, int64_t count) {
-  const D d;
-  const int64_t n = hn::Lanes(d);
-  int64_t i = 0;
-  for (; i + n <= count; i += n) {
-    const V scale = hn::Mul(hn::LoadU(d, scales + i), hn::Set(d, by));
-    hn::StoreU(hn::Mul(hn::LoadU(d, x + i), scale), d, x + i);
-  }
-  for (; i < count; ++i) x[i] *= scales[i] * by;
-}
-
 }  // namespace
 }  // namespace skipserve::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
@@ -226,9 +151,6 @@ HWY_EXPORT(Dot);
 HWY_EXPORT(Multiply);
 HWY_EXPORT(Round);
 HWY_EXPORT(Expand);
-HWY_EXPORT(Quantize);
-HWY_EXPORT(Rotate);
-HWY_EXPORT(Scale);
 
 void RmsNormRow(const float* x, const float* gain, int64_t n, float eps, float* out) {
   HWY_DYNAMIC_DISPATCH(Norm)(x, gain, n, eps, out);
@@ -251,16 +173,6 @@ void RoundToBf16(const float* from, int64_t n, uint16_t* to) {
 }
 void ExpandBf16(const uint16_t* from, int64_t n, float* to) {
   HWY_DYNAMIC_DISPATCH(Expand)(from, n, to);
-}
-float QuantizeRow(const float* from, int64_t n, int8_t* to) {
-  thread_local std::vector<float> rotated;
-  rotated.assign(from, from + n);
-  RotateRow(rotated.data(), n);
-  return HWY_DYNAMIC_DISPATCH(Quantize)(rotated.data(), n, to);
-}
-void RotateRow(float* x, int64_t n) { HWY_DYNAMIC_DISPATCH(Rotate)(x, n); }
-void ScaleRow(float* x, const float* scales, float by, int64_t n) {
-  HWY_DYNAMIC_DISPATCH(Scale)(x, scales, by, n);
 }
 
 }  // namespace skipserve::cpu

@@ -23,16 +23,4 @@ void RoundToBf16(const float* from, int64_t n, uint16_t* to);  // to nearest eve
 
 void ExpandBf16(const uint16_t* from, int64_t n, float* to);
 
-// A rotation of the row, in place and its own inverse, that spreads single large values over many:
-// a Walsh-Hadamard transform over 1 to 64 elements at equal distances. Products of two rows that
-// are rotated alike are those of the rows.
-void RotateRow(float* x, int64_t n);
-
-// The rotated row = scale * to, rounded to nearest, the largest magnitude at 127. Returns the
-// scale; NaN where the row holds a NaN or an infinity.
-float QuantizeRow(const float* from, int64_t n, int8_t* to);
-
-// x[j] *= scales[j] * by.
-void ScaleRow(float* x, const float* scales, float by, int64_t n);
-
 }  // namespace skipserve::cpu

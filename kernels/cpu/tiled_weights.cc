@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "kernels/bf16.h"
+#include "kernels/cpu/quantize.h"
 #include "kernels/cpu/row_kernels.h"
 
 namespace skipserve::cpu {

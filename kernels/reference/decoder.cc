@@ -42,22 +42,19 @@ void ReferenceOps::RmsNorm(TensorView x, IndexView rows, TensorView gain, float 
 
 namespace {
 
-// By a Walsh-Hadamard matrix over elements at equal distances, of the largest order up to 64 that
-// leaves distances of 16 or more. Its own inverse.
+// Each run of 64 elements, or of the largest power of two below it that divides n, by a
+// Walsh-Hadamard matrix. Its own inverse.
 void Rotate(float* row, int64_t n) {
-  int64_t order = 1;
-  while (order < 64 && n % (2 * order) == 0 && n / (2 * order) >= 16) order *= 2;
-  if (order == 1) return;
-  const float norm = 1.0f / std::sqrt(static_cast<float>(order));
-  for (int64_t half = n / 2; half >= n / order; half /= 2) {
-    const float by = half == n / order ? norm : 1.0f;
+  const int64_t order = std::min<int64_t>(64, n & -n);
+  for (int64_t half = order / 2; half >= 1; half /= 2) {
     for (int64_t i = 0; i < n; ++i) {
       if (i / half % 2 == 1) continue;
       const float a = row[i], b = row[i + half];
-      row[i] = (a + b) * by;
-      row[i + half] = (a - b) * by;
+      row[i] = a + b;
+      row[i + half] = a - b;
     }
   }
+  for (int64_t i = 0; i < n; ++i) row[i] *= 1.0f / std::sqrt(static_cast<float>(order));
 }
 
 }  // namespace
@@ -117,11 +114,22 @@ void ReferenceOps::Rope(TensorView x, IndexView positions, const RopeTable& tabl
   }
 }
 
-void ReferenceOps::MatMulSwiGlu(TensorView a, const Weight& w, TensorView out) {
-  std::vector<float> gate_up(a.rows * w.out_features());
-  const TensorView both(gate_up.data(), a.rows, w.out_features());
-  MatMul(a, w, both);
-  SwiGlu(both, out);
+void ReferenceOps::MatMulAdd(TensorView a, const Weight& w, TensorView x, IndexView rows) {
+  std::vector<float> values(a.rows * w.out_features());
+  const TensorView product(values.data(), a.rows, w.out_features());
+  MatMul(a, w, product);
+  AddRows(x, rows, product);
+}
+
+void ReferenceOps::FeedForward(TensorView x, IndexView rows, const FeedForwardWeights& w) {
+  const int64_t n = rows.empty() ? x.rows : rows.size, f = w.down->in_features();
+  std::vector<float> h(n * x.cols), gate_up(n * 2 * f), activated(n * f);
+  const TensorView normed(h.data(), n, x.cols), both(gate_up.data(), n, 2 * f),
+      hidden(activated.data(), n, f);
+  RmsNorm(x, rows, w.gain, w.eps, normed);
+  MatMul(normed, *w.gate_up, both);
+  SwiGlu(both, hidden);
+  MatMulAdd(hidden, *w.down, x, rows);
 }
 
 void ReferenceOps::SwiGlu(TensorView gate_up, TensorView out) {

@@ -51,7 +51,8 @@ class ReferenceOps : public Ops {
   void Embed(const Weight& table, IndexView ids, TensorView out) override;
   void RmsNorm(TensorView x, IndexView rows, TensorView gain, float eps, TensorView out) override;
   void MatMul(TensorView a, const Weight& w, TensorView out) override;
-  void MatMulSwiGlu(TensorView a, const Weight& w, TensorView out) override;
+  void MatMulAdd(TensorView a, const Weight& w, TensorView x, IndexView rows) override;
+  void FeedForward(TensorView x, IndexView rows, const FeedForwardWeights& w) override;
   void DecodeMatMul(TensorView a, const Weight& w, TensorView out) override { MatMul(a, w, out); }
   void AddBias(TensorView x, TensorView bias) override;
   void Rope(TensorView x, IndexView positions, const RopeTable& table, int32_t head_dim) override;

@@ -8,7 +8,7 @@
 #include "gtest/gtest.h"
 #include "kernels/bf16.h"
 #include "kernels/cpu/amx.h"
-#include "kernels/cpu/row_kernels.h"
+#include "kernels/cpu/quantize.h"
 #include "kernels/cpu/tiled_gemv.h"
 #include "kernels/reference/reference_ops.h"
 #include "tests/kernels/support.h"
@@ -228,27 +228,71 @@ TEST(Memory, AlignedAndRefusedWhenTooLarge) {
   }
 }
 
-TEST(MatMulSwiGlu, EqualsBothInTurn) {
+// Every third row of x and a few more, out of order; or all of them.
+std::vector<int32_t> SomeRows(int64_t m, bool all) {
+  return all ? std::vector<int32_t>{} : RandomRows((m + 2) / 3, m, 21);
+}
+
+TEST(MatMulAdd, EqualsBothInTurn) {
   for (const WeightType type : kTypes) {
-    for (const Shape& shape : {Shape{2, 3}, Shape{202, 65}, Shape{1792, 576}, Shape{3072, 576}}) {
+    for (const Shape& shape : {Shape{3, 2}, Shape{65, 101}, Shape{576, 576}}) {
       const Matrix w = Random(shape.n, shape.k, 13);
       const auto check = [&](Ops& ops) {
-        const auto weight = Load(ops, w, type, WeightUse::kGated);
-        for (const int64_t m : {1, 64, 65, 300}) {
-          const Matrix a = Random(m, shape.k, 14);
-          const Matrix both = Product(ops, kPrefill, a, *weight);
-          const Matrix plain = Product(ops, kPrefill, a, *Load(ops, w, type));
-          EXPECT_LE(MaxDifference(both, plain), Tolerance(a, w, WeightType::kF32, kPrefill));
-          const Device gate_up(ops, both);
-          const Device expected = Device::Empty(ops, m, shape.n / 2);
-          ops.SwiGlu(gate_up.view(), expected.view());
-          const Device in(ops, a, 1), got = Device::Empty(ops, m, shape.n / 2, 3);
-          ops.MatMulSwiGlu(in.view(), *weight, got.view());
-          EXPECT_EQ(got.Get().values, expected.Get().values)
-              << "n " << shape.n << " k " << shape.k << " m " << m;
+        const auto weight = Load(ops, w, type);
+        for (const int64_t m : {1, 64, 65, 200}) {
+          for (const bool all : {true, false}) {
+            const Matrix x = Random(m, shape.n, 15);
+            const DeviceIndex rows(ops, SomeRows(m, all));
+            const Matrix a = Random(all ? m : rows.view().size, shape.k, 14);
+            const Device expected(ops, x, 2), got(ops, x, 2), in(ops, a, 1);
+            const Device product(ops, Product(ops, kPrefill, a, *weight));
+            ops.AddRows(expected.view(), rows.view(), product.view());
+            ops.MatMulAdd(in.view(), *weight, got.view(), rows.view());
+            EXPECT_EQ(got.Get().values, expected.Get().values)
+                << "n " << shape.n << " k " << shape.k << " m " << m << " all " << all;
+          }
         }
       };
-      if (shape.n < 1000) check(*MakeReferenceOps());
+      if (shape.n < 100) check(*MakeReferenceOps());
+      ForEachCpu(check);
+    }
+  }
+}
+
+TEST(FeedForward, EqualsItsPartsInTurn) {
+  struct Case {
+    int64_t width, hidden;
+  };
+  for (const WeightType type : kTypes) {
+    for (const Case& c : {Case{3, 2}, Case{65, 101}, Case{192, 896}, Case{576, 1536}}) {
+      const Matrix gate_up = Random(2 * c.hidden, c.width, 13, 0.2f);
+      const Matrix down = Random(c.width, c.hidden, 16, 0.2f);
+      const auto check = [&](Ops& ops) {
+        const auto wide = Load(ops, gate_up, type, WeightUse::kGated);
+        const auto back = Load(ops, down, type);
+        const auto plain = Load(ops, gate_up, type);
+        const Device gain(ops, Random(1, c.width, 17));
+        for (const int64_t m : {1, 64, 65, 300}) {
+          for (const bool all : {true, false}) {
+            const Matrix x = Random(m, c.width, 15);
+            const DeviceIndex rows(ops, SomeRows(m, all));
+            const int64_t n = all ? m : rows.view().size;
+            const Device expected(ops, x, 2), got(ops, x, 2);
+            const Device h = Device::Empty(ops, n, c.width),
+                         hidden = Device::Empty(ops, n, c.hidden);
+            ops.RmsNorm(expected.view(), rows.view(), gain.view(), 1e-5f, h.view());
+            const Matrix both = Product(ops, kPrefill, h.Get(), *wide);
+            EXPECT_LE(MaxDifference(both, Product(ops, kPrefill, h.Get(), *plain)),
+                      Tolerance(h.Get(), gate_up, WeightType::kF32, kPrefill));
+            ops.SwiGlu(Device(ops, both).view(), hidden.view());
+            ops.MatMulAdd(hidden.view(), *back, expected.view(), rows.view());
+            ops.FeedForward(got.view(), rows.view(), {gain.view(), 1e-5f, wide.get(), back.get()});
+            EXPECT_EQ(got.Get().values, expected.Get().values)
+                << "width " << c.width << " hidden " << c.hidden << " m " << m << " all " << all;
+          }
+        }
+      };
+      if (c.width < 100) check(*MakeReferenceOps());
       ForEachCpu(check);
     }
   }
@@ -257,7 +301,8 @@ TEST(MatMulSwiGlu, EqualsBothInTurn) {
 // On any machine: what those with native bf16 or with AMX keep, and how vectors multiply it.
 TEST(TiledWeights, KeepEveryRowAndMultiply) {
   for (const WeightType type : {WeightType::kBF16, WeightType::kInt8}) {
-    for (const Shape& shape : {Shape{1, 1}, Shape{64, 32}, Shape{65, 33}, Shape{200, 576}, Shape{70, 578}}) {
+    for (const Shape& shape :
+         {Shape{1, 1}, Shape{64, 32}, Shape{65, 33}, Shape{200, 576}, Shape{70, 578}}) {
       const Matrix w = Random(shape.n, shape.k, 15);
       cpu::ThreadPool pool(2);
       std::vector<cpu::Scratch> scratch(2);

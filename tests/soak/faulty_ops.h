@@ -37,6 +37,14 @@ class FaultyOps : public cpu::CpuOps {
     Perhaps();
     CpuOps::MatMul(a, w, out);
   }
+  void MatMulAdd(TensorView a, const Weight& w, TensorView x, IndexView rows) override {
+    Perhaps();
+    CpuOps::MatMulAdd(a, w, x, rows);
+  }
+  void FeedForward(TensorView x, IndexView rows, const FeedForwardWeights& w) override {
+    Perhaps();
+    CpuOps::FeedForward(x, rows, w);
+  }
   void DecodeMatMul(TensorView a, const Weight& w, TensorView out) override {
     Perhaps();
     CpuOps::DecodeMatMul(a, w, out);

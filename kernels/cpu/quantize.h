@@ -1,0 +1,21 @@
+// Rows in 8 bits, in a rotated basis. A row's result depends on nothing but its arguments, and is
+// the same on every instruction set. Thread-safe: no state.
+#pragma once
+
+#include <cstdint>
+
+namespace skipserve::cpu {
+
+// A rotation of the row, in place and its own inverse, that spreads single large values over many:
+// a Walsh-Hadamard transform of each run of 64 elements, or of the largest power of two below it
+// that divides n. Products of two rows that are rotated alike are those of the rows.
+void RotateRow(float* x, int64_t n);
+
+// The rotated row = scale * to, rounded to nearest, the largest magnitude at 127. Returns the
+// scale; NaN where the row holds a NaN or an infinity.
+float QuantizeRow(const float* from, int64_t n, int8_t* to);
+
+// x[j] *= scales[j] * by.
+void ScaleRow(float* x, const float* scales, float by, int64_t n);
+
+}  // namespace skipserve::cpu

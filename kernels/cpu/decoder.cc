@@ -94,7 +94,9 @@ void CpuOps::MatMulAdd(TensorView a, const Weight& weight, TensorView x, IndexVi
 void CpuOps::FeedForward(TensorView x, IndexView rows, const FeedForwardWeights& w) {
   const auto& gate_up = static_cast<const CpuWeight&>(*w.gate_up);
   const auto& down = static_cast<const CpuWeight&>(*w.down);
-  if (gate_up.gemm() != nullptr && gate_up.gemm()->gated() && down.gemm() != nullptr) {
+  const bool together = gate_up.gemm() != nullptr && gate_up.gemm()->gated() &&
+                        down.gemm() != nullptr && gate_up.tiled()->type() == down.tiled()->type();
+  if (together) {
     gate_up.gemm()->FeedForward({x, rows, w.gain.data, w.eps}, *down.gemm(), {x, rows, true}, pool_,
                                 scratch_);
     return;

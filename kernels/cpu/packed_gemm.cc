@@ -55,7 +55,8 @@ class DnnlGemm : public PackedGemm {
                           out.x.stride == n_;
       for (const Panel& panel : panels_) {
         float* const to = direct ? out.x.data + begin * out.x.stride : work.first;
-        Multiply(panel, work, 0, count, to);
+        Multiply(panel, work, 0, to);
+        Scale(panel, work, 0, count, to);
         if (!direct) Store(panel, to, begin, count, out);
       }
     });
@@ -72,16 +73,17 @@ class DnnlGemm : public PackedGemm {
       Carve(scratch[thread], [&](Carver& carver) {
         Take(count, carver, work);
         down.Take(count, carver, down_work);
-        if (down.int8()) hidden = carver.Take<float>(count * down.k_);
+        if (int8()) hidden = carver.Take<float>(count * down.k_);
       });
       Round(a, begin, count, work);
       Activate(count, work, down, down_work, hidden);
-      if (down.int8()) down.Round({TensorView(hidden, count, down.k_)}, 0, count, down_work);
+      if (int8()) down.Round({TensorView(hidden, count, down.k_)}, 0, count, down_work);
       down.ClearRest(count, down_work);
       for (int64_t row = 0; row < count; row += kRows) {
         const int64_t rows = std::min(kRows, count - row);
         for (const Panel& panel : down.panels_) {
-          down.Multiply(panel, down_work, row, rows, down_work.first);
+          down.Multiply(panel, down_work, row, down_work.first);
+          down.Scale(panel, down_work, row, rows, down_work.first);
           Store(panel, down_work.first, begin + row, rows, out);
         }
       }
@@ -189,7 +191,8 @@ class DnnlGemm : public PackedGemm {
     std::fill(work.a + count * RowBytes(), work.a + rows * RowBytes(), std::byte{0});
   }
 
-  // silu(gate) * up, by panels of both: to `hidden`, or rounded to bf16 as what `down` multiplies.
+  // silu(gate) * up, by panels of both: of int8 to `hidden`, else rounded to what `down`
+  // multiplies.
   void Activate(int64_t count, const Work& work, const DnnlGemm& down, const Work& down_work,
                 float* hidden) const {
     const size_t half = panels_.size() / 2;
@@ -197,16 +200,20 @@ class DnnlGemm : public PackedGemm {
       const Panel& gate = panels_[p];
       for (int64_t row = 0; row < count; row += kRows) {
         const int64_t rows = std::min(kRows, count - row);
-        Multiply(gate, work, row, rows, work.first);
-        Multiply(panels_[p + half], work, row, rows, work.second);
+        Multiply(gate, work, row, work.first);
+        Multiply(panels_[p + half], work, row, work.second);
         for (int64_t i = 0; i < rows; ++i) {
           float* const at = work.first + i * gate.columns;
-          float* const to = hidden ? hidden + (row + i) * down.k_ + gate.begin : at;
-          SwiGluRow(at, work.second + i * gate.columns, gate.columns, to);
-          if (hidden) continue;
-          auto* const rounded =
-              reinterpret_cast<uint16_t*>(down_work.a + (row + i) * down.RowBytes());
-          RoundToBf16Native(to, gate.columns, rounded + gate.begin);
+          const float* const up = work.second + i * gate.columns;
+          if (int8()) {
+            const float* const scales = w_.scales() + gate.begin;
+            ScaledSwiGluRow(at, scales, up, scales + down.k_, work.scales[row + i], gate.columns,
+                            hidden + (row + i) * down.k_ + gate.begin);
+          } else {
+            SwiGluRow(at, up, gate.columns, at);
+            std::byte* const rounded = down_work.a + (row + i) * down.RowBytes();
+            RoundToBf16Native(at, gate.columns, reinterpret_cast<uint16_t*>(rounded) + gate.begin);
+          }
         }
       }
     }
@@ -225,8 +232,8 @@ class DnnlGemm : public PackedGemm {
     }
   }
 
-  // to [kRows, columns] = the `count` rows of the task from `row` on, by the panel.
-  void Multiply(const Panel& panel, const Work& work, int64_t row, int64_t count, float* to) const {
+  // to [kRows, columns] = the rows of the task from `row` on, by the panel.
+  void Multiply(const Panel& panel, const Work& work, int64_t row, float* to) const {
     dnnl::stream stream(engine_);
     panel.product.execute(
         stream, {{DNNL_ARG_SRC, memory(Src(), engine_, work.a + row * RowBytes())},
@@ -234,6 +241,10 @@ class DnnlGemm : public PackedGemm {
                  {DNNL_ARG_DST, memory(panel.dst, engine_, to)},
                  {DNNL_ARG_SCRATCHPAD, memory(panel.scratchpad, engine_, work.scratchpad)}});
     stream.wait();
+  }
+
+  // Of int8, what the integers' products stand for.
+  void Scale(const Panel& panel, const Work& work, int64_t row, int64_t count, float* to) const {
     for (int64_t i = 0; int8() && i < count; ++i) {
       ScaleRow(to + i * panel.columns, w_.scales() + panel.begin, work.scales[row + i],
                panel.columns);

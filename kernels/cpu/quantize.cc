@@ -8,12 +8,12 @@
 #define HWY_TARGET_INCLUDE "kernels/cpu/quantize.cc"
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
+#include "kernels/cpu/simd_math-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace skipserve::cpu::HWY_NAMESPACE {
 namespace {
 
-namespace hn = hwy::HWY_NAMESPACE;
 using D = hn::CappedTag<float, 16>;
 using V = hn::Vec<D>;
 constexpr int64_t kRun = 64;
@@ -71,52 +71,67 @@ void RotateShort(float* x, int64_t order) {
   for (int64_t i = 0; i < order; ++i) x[i] *= norm;
 }
 
+// Of a row: its largest magnitude, and NaN where a value is not finite, else 0.
+struct Range {
+  float most = 0, bad = 0;
+};
+
 // `to` may be `from`.
-void Rotate(const float* from, int64_t count, float* to) {
+void Rotate(const float* from, int64_t count, float* to, Range& range) {
   const D d;
-  constexpr int64_t kLanes = hn::MaxLanes(d);
+  constexpr int64_t kVectors = kRun / hn::MaxLanes(D());
   if (count % kRun == 0) {
+    V most = hn::Zero(d), bad = hn::Zero(d);
     for (int64_t run = 0; run < count; run += kRun) {
-      V v[kRun / kLanes];
-      for (int64_t i = 0; i < kRun / kLanes; ++i) v[i] = hn::LoadU(d, from + run + i * kLanes);
+      V v[kVectors];
+      for (int64_t i = 0; i < kVectors; ++i) v[i] = hn::LoadU(d, from + run + i * hn::Lanes(d));
       RotateRun(d, v);
-      for (int64_t i = 0; i < kRun / kLanes; ++i) hn::StoreU(v[i], d, to + run + i * kLanes);
+      for (int64_t i = 0; i < kVectors; ++i) {
+        most = hn::Max(most, hn::Abs(v[i]));
+        bad = hn::MulAdd(v[i], hn::Zero(d), bad);
+        hn::StoreU(v[i], d, to + run + i * hn::Lanes(d));
+      }
     }
+    range = {hn::GetLane(hn::MaxOfLanes(d, most)), hn::GetLane(hn::SumOfLanes(d, bad))};
     return;
   }
   if (to != from) std::copy_n(from, count, to);
   const int64_t order = count & -count;  // the largest power of two that divides it
   for (int64_t run = 0; run < count; run += order) RotateShort(to + run, order);
+  for (int64_t i = 0; i < count; ++i) {
+    range.most = std::max(range.most, std::abs(to[i]));
+    range.bad += to[i] * 0.0f;
+  }
 }
 
-float Quantize(const float* from, int64_t count, int8_t* to) {
+float Quantize(const float* from, int64_t count, Range range, int8_t* to) {
+  if (!(range.bad == 0.0f) || range.most < kTiny) {
+    std::fill_n(to, count, int8_t{0});
+    return range.bad;
+  }
   const D d;
   const hn::Rebind<int8_t, D> d8;
   const hn::Rebind<int16_t, D> d16;
   const int64_t n = hn::Lanes(d);
-  V most = hn::Zero(d), bad = hn::Zero(d);
+  const float inverse = 127.0f / range.most;
   int64_t i = 0;
   for (; i + n <= count; i += n) {
-    const V x = hn::LoadU(d, from + i);
-    most = hn::Max(most, hn::Abs(x));
-    bad = hn::MulAdd(x, hn::Zero(d), bad);  // NaN where x is not finite, else 0
-  }
-  float max = hn::GetLane(hn::MaxOfLanes(d, most)), nan = hn::GetLane(hn::SumOfLanes(d, bad));
-  for (int64_t j = i; j < count; ++j) {
-    max = std::max(max, std::abs(from[j]));
-    nan += from[j] * 0.0f;
-  }
-  if (!(nan == 0.0f) || max < kTiny) {
-    std::fill_n(to, count, int8_t{0});
-    return nan;
-  }
-  const float inverse = 127.0f / max;
-  for (i = 0; i + n <= count; i += n) {
     const auto code = hn::NearestInt(hn::Mul(hn::LoadU(d, from + i), hn::Set(d, inverse)));
     hn::StoreU(hn::DemoteTo(d8, hn::DemoteTo(d16, code)), d8, to + i);
   }
   for (; i < count; ++i) to[i] = static_cast<int8_t>(std::nearbyint(from[i] * inverse));
-  return max / 127.0f;
+  return range.most / 127.0f;
+}
+
+float RotateAndQuantize(const float* from, int64_t count, float* rotated, int8_t* to) {
+  Range range;
+  Rotate(from, count, rotated, range);
+  return Quantize(rotated, count, range, to);
+}
+
+void RotateInPlace(float* x, int64_t count) {
+  Range range;
+  Rotate(x, count, x, range);
 }
 
 void Scale(float* x, const float* scales, float by, int64_t count) {
@@ -130,6 +145,19 @@ void Scale(float* x, const float* scales, float by, int64_t count) {
   for (; i < count; ++i) x[i] *= scales[i] * by;
 }
 
+void ScaledSwiGlu(const float* gate, const float* gate_scales, const float* up,
+                  const float* up_scales, float by, int64_t count, float* out) {
+  const D d;
+  const int64_t n = hn::Lanes(d);
+  const auto scaled = [&](const float* x, const float* scales) {
+    return hn::Mul(hn::LoadU(d, x), hn::Mul(hn::LoadU(d, scales), hn::Set(d, by)));
+  };
+  for (int64_t i = 0; i < count; i += n) {  // whole blocks of outputs
+    hn::StoreU(SwiGluOf(d, scaled(gate + i, gate_scales + i), scaled(up + i, up_scales + i)), d,
+               out + i);
+  }
+}
+
 }  // namespace
 }  // namespace skipserve::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
@@ -137,19 +165,24 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace skipserve::cpu {
 
-HWY_EXPORT(Quantize);
-HWY_EXPORT(Rotate);
+HWY_EXPORT(RotateAndQuantize);
+HWY_EXPORT(RotateInPlace);
 HWY_EXPORT(Scale);
+HWY_EXPORT(ScaledSwiGlu);
 
 float QuantizeRow(const float* from, int64_t n, int8_t* to) {
   thread_local std::vector<float> rotated;
   rotated.resize(n);
-  HWY_DYNAMIC_DISPATCH(Rotate)(from, n, rotated.data());
-  return HWY_DYNAMIC_DISPATCH(Quantize)(rotated.data(), n, to);
+  return HWY_DYNAMIC_DISPATCH(RotateAndQuantize)(from, n, rotated.data(), to);
 }
-void RotateRow(float* x, int64_t n) { HWY_DYNAMIC_DISPATCH(Rotate)(x, n, x); }
+void RotateRow(float* x, int64_t n) { HWY_DYNAMIC_DISPATCH(RotateInPlace)(x, n); }
 void ScaleRow(float* x, const float* scales, float by, int64_t n) {
   HWY_DYNAMIC_DISPATCH(Scale)(x, scales, by, n);
+}
+
+void ScaledSwiGluRow(const float* gate, const float* gate_scales, const float* up,
+                     const float* up_scales, float by, int64_t n, float* out) {
+  HWY_DYNAMIC_DISPATCH(ScaledSwiGlu)(gate, gate_scales, up, up_scales, by, n, out);
 }
 
 }  // namespace skipserve::cpu

@@ -18,4 +18,8 @@ float QuantizeRow(const float* from, int64_t n, int8_t* to);
 // x[j] *= scales[j] * by.
 void ScaleRow(float* x, const float* scales, float by, int64_t n);
 
+// SwiGluRow of two rows that are scaled so, bit for bit; n is a multiple of 64.
+void ScaledSwiGluRow(const float* gate, const float* gate_scales, const float* up,
+                     const float* up_scales, float by, int64_t n, float* out);
+
 }  // namespace skipserve::cpu

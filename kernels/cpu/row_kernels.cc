@@ -69,23 +69,17 @@ void Rope(float* x, int64_t num_heads, int64_t half, const float* cos, const flo
   }
 }
 
-HWY_INLINE V SwiGluVector(V gate, V up) {
-  const D d;
-  const V one = hn::Set(d, 1.0f);
-  return hn::Mul(hn::Div(gate, hn::Add(one, Exp(d, hn::Neg(gate)))), up);
-}
-
 void SwiGlu(const float* gate, const float* up, int64_t count, float* out) {
   const D d;
   const int64_t n = hn::Lanes(d);
   int64_t i = 0;
   for (; i + n <= count; i += n) {
-    hn::StoreU(SwiGluVector(hn::LoadU(d, gate + i), hn::LoadU(d, up + i)), d, out + i);
+    hn::StoreU(SwiGluOf(d, hn::LoadU(d, gate + i), hn::LoadU(d, up + i)), d, out + i);
   }
   if (i == count) return;
   HWY_ALIGN float tail[2][hn::MaxLanes(d)] = {};
   for (int64_t j = i; j < count; ++j) tail[0][j - i] = gate[j], tail[1][j - i] = up[j];
-  hn::Store(SwiGluVector(hn::Load(d, tail[0]), hn::Load(d, tail[1])), d, tail[0]);
+  hn::Store(SwiGluOf(d, hn::Load(d, tail[0]), hn::Load(d, tail[1])), d, tail[0]);
   for (int64_t j = i; j < count; ++j) out[j] = tail[0][j - i];
 }
 

@@ -100,6 +100,13 @@ HWY_INLINE void DotTile(D d, const float* const* HWY_RESTRICT a, const float* HW
   s[3][0] = s30, s[3][1] = s31, s[3][2] = s32;
 }
 
+// silu(gate) * up.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V SwiGluOf(D d, V gate, V up) {
+  const V one = hn::Set(d, 1.0f);
+  return hn::Mul(hn::Div(gate, hn::Add(one, Exp(d, hn::Neg(gate)))), up);
+}
+
 }  // namespace skipserve::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 

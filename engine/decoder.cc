@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/types/span.h"
 #include "engine/status_macros.h"
 
 namespace skipserve {
@@ -64,23 +65,26 @@ void Decoder::Attend(int32_t layer, TensorView x, IndexView rows, const Attentio
   const TensorView q = qv.Cols(0, q_cols()), v = qv.Cols(q_cols(), kv_cols());
   const TensorView attended(attended_.f32(), n, q_cols());
 
-  AttentionInput(layer, x, rows, h);
-  TensorView k(k_.f32(), n, kv_cols());
-  if (k_rows) {
-    k = *k_rows;
+  const LayerWeights& w = weights_.layers[layer];
+  const TensorView k = k_rows ? *k_rows : TensorView(k_.f32(), n, kv_cols());
+  const Projection both[] = {{w.qv.get(), qv}, {w.k.get(), k}};
+  if (batch.phase == Phase::kPrefill) {
+    ops_.NormMatMul(x, rows, Gain(w.attention_norm, config_.width), config_.norm_eps,
+                    absl::MakeSpan(both, k_rows ? 1 : 2));
   } else {
-    ProjectK(layer, h, batch.positions, k, batch.phase);
+    AttentionInput(layer, x, rows, h);
+    for (const Projection& p : both) ops_.DecodeMatMul(h, *p.w, p.out);
   }
-  ProjectQV(layer, h, batch.positions, qv, batch.phase);
+  PlaceQV(layer, batch.positions, qv);
+  if (!k_rows) PlaceK(layer, batch.positions, k);
   ops_.KvWrite(k, v, batch.segments, *batch.pool);
   if (batch.phase == Phase::kPrefill) {
     ops_.PrefillAttention(q, batch.segments, *batch.pool, attended);
   } else {
     ops_.DecodeAttention(q, batch.segments, *batch.pool, attended);
   }
-  const Weight& o = *weights_.layers[layer].o;
-  if (batch.phase == Phase::kPrefill) return ops_.MatMulAdd(attended, o, x, rows);
-  ops_.DecodeMatMul(attended, o, h);
+  if (batch.phase == Phase::kPrefill) return ops_.MatMulAdd(attended, *w.o, x, rows);
+  ops_.DecodeMatMul(attended, *w.o, h);
   ops_.AddRows(x, rows, h);
 }
 
@@ -108,18 +112,24 @@ void Decoder::FeedForwardInput(int32_t layer, TensorView x, IndexView rows, Tens
                out);
 }
 
-void Decoder::ProjectK(int32_t layer, TensorView h, IndexView positions, TensorView k,
-                       Phase phase) {
+void Decoder::ProjectK(int32_t layer, TensorView h, IndexView positions, TensorView k) {
+  ops_.MatMul(h, *weights_.layers[layer].k, k);
+  PlaceK(layer, positions, k);
+}
+
+void Decoder::ProjectQV(int32_t layer, TensorView h, IndexView positions, TensorView qv) {
+  ops_.MatMul(h, *weights_.layers[layer].qv, qv);
+  PlaceQV(layer, positions, qv);
+}
+
+void Decoder::PlaceK(int32_t layer, IndexView positions, TensorView k) {
   const LayerWeights& w = weights_.layers[layer];
-  MatMul(h, *w.k, k, phase);
   if (w.k_bias.data()) ops_.AddBias(k, Gain(w.k_bias, k.cols));
   ops_.Rope(k, positions, weights_.rope.table, config_.head_dim);
 }
 
-void Decoder::ProjectQV(int32_t layer, TensorView h, IndexView positions, TensorView qv,
-                        Phase phase) {
+void Decoder::PlaceQV(int32_t layer, IndexView positions, TensorView qv) {
   const LayerWeights& w = weights_.layers[layer];
-  MatMul(h, *w.qv, qv, phase);
   if (w.qv_bias.data()) ops_.AddBias(qv, Gain(w.qv_bias, qv.cols));
   ops_.Rope(qv.Cols(0, q_cols()), positions, weights_.rope.table, config_.head_dim);
 }

@@ -52,10 +52,8 @@ class Decoder {
   // columns of qv, which has V behind it) with RoPE.
   void AttentionInput(int32_t layer, TensorView x, IndexView rows, TensorView out);
   void FeedForwardInput(int32_t layer, TensorView x, IndexView rows, TensorView out);
-  void ProjectK(int32_t layer, TensorView h, IndexView positions, TensorView k,
-                Phase phase = Phase::kPrefill);
-  void ProjectQV(int32_t layer, TensorView h, IndexView positions, TensorView qv,
-                 Phase phase = Phase::kPrefill);
+  void ProjectK(int32_t layer, TensorView h, IndexView positions, TensorView k);
+  void ProjectQV(int32_t layer, TensorView h, IndexView positions, TensorView qv);
   // The FFN's hidden activations silu(W_gate h) * (W_up h), out [num_rows, ffn_width]; their sizes
   // are a channel's saliency.
   void FeedForwardHidden(int32_t layer, TensorView h, TensorView out,
@@ -77,6 +75,9 @@ class Decoder {
       : config_(config), weights_(std::move(weights)), max_rows_(max_rows), ops_(ops) {}
   absl::Status AllocateScratch();
   void MatMul(TensorView a, const Weight& w, TensorView out, Phase phase);
+  // Bias, and RoPE by the tokens' positions.
+  void PlaceK(int32_t layer, IndexView positions, TensorView k);
+  void PlaceQV(int32_t layer, IndexView positions, TensorView qv);
 
   const ModelConfig config_;
   DecoderWeights weights_;

@@ -92,6 +92,12 @@ struct RopeTable {
   TensorView sin;
 };
 
+// One of several products of the same rows: out = rows W^T.
+struct Projection {
+  const Weight* w = nullptr;  // loaded for kAll
+  TensorView out;
+};
+
 // SwiGLU between two products: W_down (silu(W_gate h) * (W_up h)), h = RmsNorm(x).
 struct FeedForwardWeights {
   TensorView gain;  // [1, width]
@@ -147,6 +153,11 @@ class Ops {
   // depends neither on the other rows nor on their number, so a prompt read in any chunks gives the
   // same states, bit for bit. `w` was loaded for kAll.
   virtual void MatMul(TensorView a, const Weight& w, TensorView out) = 0;
+
+  // Every projection of RmsNorm's out: bit for bit as RmsNorm and MatMul in turn, in one pass where
+  // the backend can.
+  virtual void NormMatMul(TensorView x, IndexView rows, TensorView gain, float eps,
+                          absl::Span<const Projection> projections) = 0;
 
   // x[r] += row i of a W^T, r = rows[i] (distinct); with empty `rows`, r = i. Bit for bit as MatMul
   // and AddRows in turn.

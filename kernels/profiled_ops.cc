@@ -85,6 +85,20 @@ void ProfiledOps::MatMul(TensorView a, const Weight& w, TensorView out) {
         [&] { ops_->MatMul(a, w, out); });
 }
 
+void ProfiledOps::NormMatMul(TensorView x, IndexView rows, TensorView gain, float eps,
+                             absl::Span<const Projection> projections) {
+  const TensorView read(x.data, rows.empty() ? x.rows : rows.size, x.cols);
+  Work work{0, Bytes(read)};
+  std::string name = "NormMatMul";
+  for (const Projection& p : projections) {
+    absl::StrAppend(&name, &p == projections.data() ? " " : "+", p.w->out_features());
+    work.flops += MatMulFlops(read, p.out);
+    work.bytes += Bytes(p.out) + static_cast<double>(p.w->bytes());
+  }
+  Timed(absl::StrCat(name, "x", x.cols), work,
+        [&] { ops_->NormMatMul(x, rows, gain, eps, projections); });
+}
+
 void ProfiledOps::MatMulAdd(TensorView a, const Weight& w, TensorView x, IndexView rows) {
   const TensorView changed(x.data, a.rows, x.cols);
   Timed(WithShape("MatMulAdd", w),

@@ -50,7 +50,7 @@ void CpuOps::MatMul(TensorView a, const Weight& weight, TensorView out) {
   assert(a.cols == w.in_features() && out.cols == w.out_features() && out.rows == a.rows);
   if (a.rows == 0 || out.cols == 0) return;
   if (w.gemm() != nullptr) {
-    w.gemm()->Run({a}, {out}, pool_, scratch_);
+    PackedGemm::Run({a}, {{w.gemm(), {out}}}, pool_, scratch_);
   } else if (w.tiled() != nullptr) {
     const auto rows = [&](int64_t begin, int64_t count, float* room) {
       for (int64_t i = 0; i < count; ++i) w.tiled()->ReadStored(begin + i, room + i * a.cols);
@@ -79,11 +79,27 @@ TensorView CpuOps::RoundedTo(WeightType type, TensorView a, Scratch& room) {
   return TensorView(values, a.rows, a.cols);
 }
 
+void CpuOps::NormMatMul(TensorView x, IndexView rows, TensorView gain, float eps,
+                        absl::Span<const Projection> projections) {
+  std::vector<PackedGemm::Product> products;
+  for (const Projection& p : projections) {
+    products.push_back({static_cast<const CpuWeight*>(p.w)->gemm(), {p.out}});
+  }
+  if (PackedGemm::Together(products)) {
+    PackedGemm::Run({x, rows, gain.data, eps}, products, pool_, scratch_);
+    return;
+  }
+  const int64_t n = rows.empty() ? x.rows : rows.size;
+  const TensorView h(shared_.Floats(n * x.cols), n, x.cols);
+  RmsNorm(x, rows, gain, eps, h);
+  for (const Projection& p : projections) MatMul(h, *p.w, p.out);
+}
+
 void CpuOps::MatMulAdd(TensorView a, const Weight& weight, TensorView x, IndexView rows) {
   const auto& w = static_cast<const CpuWeight&>(weight);
   assert(a.cols == w.in_features() && x.cols == w.out_features());
   if (w.gemm() != nullptr) {
-    w.gemm()->Run({a}, {x, rows, true}, pool_, scratch_);
+    PackedGemm::Run({a}, {{w.gemm(), {x, rows, true}}}, pool_, scratch_);
     return;
   }
   const TensorView product(product_.Floats(a.rows * x.cols), a.rows, x.cols);
@@ -94,9 +110,7 @@ void CpuOps::MatMulAdd(TensorView a, const Weight& weight, TensorView x, IndexVi
 void CpuOps::FeedForward(TensorView x, IndexView rows, const FeedForwardWeights& w) {
   const auto& gate_up = static_cast<const CpuWeight&>(*w.gate_up);
   const auto& down = static_cast<const CpuWeight&>(*w.down);
-  const bool together = gate_up.gemm() != nullptr && gate_up.gemm()->gated() &&
-                        down.gemm() != nullptr && gate_up.tiled()->type() == down.tiled()->type();
-  if (together) {
+  if (gate_up.gemm() != nullptr && gate_up.gemm()->gated() && down.gemm() != nullptr) {
     gate_up.gemm()->FeedForward({x, rows, w.gain.data, w.eps}, *down.gemm(), {x, rows, true}, pool_,
                                 scratch_);
     return;

@@ -45,20 +45,24 @@ class DnnlGemm : public PackedGemm {
     most_columns_ = std::min(columns, part);
   }
 
-  void Run(const Input& a, const Output& out, ThreadPool& pool,
-           std::vector<Scratch>& scratch) const override {
+  bool RoundsAs(const DnnlGemm& like) const { return k_ == like.k_ && w_.type() == like.w_.type(); }
+
+  static const DnnlGemm& Of(const PackedGemm* gemm) { return static_cast<const DnnlGemm&>(*gemm); }
+
+  // What is rounded once is multiplied by each.
+  static void RunAll(const Input& a, absl::Span<const Product> products, ThreadPool& pool,
+                     std::vector<Scratch>& scratch) {
+    const DnnlGemm& first = Of(products[0].w);
     ForTasks(Count(a), 1, pool, [&](int64_t begin, int64_t count, int thread) {
-      Work work;
-      Carve(scratch[thread], [&](Carver& carver) { Take(count, carver, work); });
-      Round(a, begin, count, work);
-      const bool direct = count == kRows && panels_.size() == 1 && !out.add && out.rows.empty() &&
-                          out.x.stride == n_;
-      for (const Panel& panel : panels_) {
-        float* const to = direct ? out.x.data + begin * out.x.stride : work.first;
-        Multiply(panel, work, 0, to);
-        Scale(panel, work, 0, count, to);
-        if (!direct) Store(panel, to, begin, count, out);
-      }
+      Rows rows;
+      Room room;
+      for (const Product& p : products) room.Fit(Of(p.w));
+      Carve(scratch[thread], [&](Carver& carver) {
+        first.Take(count, carver, rows);
+        room.Take(carver);
+      });
+      first.Round(a, begin, count, rows);
+      for (const Product& p : products) Of(p.w).MultiplyTo(rows, room, begin, count, p.out);
     });
   }
 
@@ -66,26 +70,26 @@ class DnnlGemm : public PackedGemm {
 
   void FeedForward(const Input& a, const PackedGemm& other, const Output& out, ThreadPool& pool,
                    std::vector<Scratch>& scratch) const override {
-    const auto& down = static_cast<const DnnlGemm&>(other);
+    const DnnlGemm& down = Of(&other);
     ForTasks(Count(a), kTaskTiles, pool, [&](int64_t begin, int64_t count, int thread) {
-      Work work, down_work;
+      Rows rows, activated;
+      Room room;
+      room.Fit(*this);
+      room.Fit(down);
       float* hidden = nullptr;  // [count, down.k]; of int8, whose scales need whole rows
       Carve(scratch[thread], [&](Carver& carver) {
-        Take(count, carver, work);
-        down.Take(count, carver, down_work);
+        Take(count, carver, rows);
+        down.Take(count, carver, activated);
+        room.Take(carver);
         if (int8()) hidden = carver.Take<float>(count * down.k_);
       });
-      Round(a, begin, count, work);
-      Activate(count, work, down, down_work, hidden);
-      if (int8()) down.Round({TensorView(hidden, count, down.k_)}, 0, count, down_work);
-      down.ClearRest(count, down_work);
+      Round(a, begin, count, rows);
+      Activate(count, rows, room, down, activated, hidden);
+      if (int8()) down.Round({TensorView(hidden, count, down.k_)}, 0, count, activated);
+      down.ClearRest(count, activated);
       for (int64_t row = 0; row < count; row += kRows) {
-        const int64_t rows = std::min(kRows, count - row);
-        for (const Panel& panel : down.panels_) {
-          down.Multiply(panel, down_work, row, down_work.first);
-          down.Scale(panel, down_work, row, rows, down_work.first);
-          Store(panel, down_work.first, begin + row, rows, out);
-        }
+        down.MultiplyTo(activated.From(row, down.RowBytes()), room, begin + row,
+                        std::min(kRows, count - row), out);
       }
     });
   }
@@ -99,14 +103,38 @@ class DnnlGemm : public PackedGemm {
     dnnl::matmul product;
   };
 
-  // Of one task.
-  struct Work {
-    std::byte* a = nullptr;   // [rows up to whole tiles, k] as the weights, zeros at the end
-    float* scales = nullptr;  // [rows], of int8
+  // Of a task, as the weights are kept.
+  struct Rows {
+    std::byte* values = nullptr;  // [count up to whole tiles, k], zeros at the end
+    float* scales = nullptr;      // [count], of int8
+    float* normed = nullptr;      // [k]
+
+    Rows From(int64_t row, int64_t row_bytes) const {
+      return {values + row * row_bytes, scales + row, normed};
+    }
+  };
+
+  // What products need one after the other.
+  struct Room {
     float* first = nullptr;   // [kRows, columns of a panel]
-    float* second = nullptr;  // another, where it is gated
-    float* normed = nullptr;  // [k]
+    float* second = nullptr;  // another, where one is gated
     std::byte* scratchpad = nullptr;
+    int64_t first_size = 0, second_size = 0;
+    size_t scratchpad_size = 0;
+
+    void Fit(const DnnlGemm& gemm) {
+      const int64_t size = kRows * gemm.most_columns_;
+      first_size = std::max(first_size, size);
+      if (gemm.gated_) second_size = std::max(second_size, size);
+      for (const Panel& p : gemm.panels_) {
+        scratchpad_size = std::max(scratchpad_size, p.scratchpad.get_size());
+      }
+    }
+    void Take(Carver& carver) {
+      first = carver.Take<float>(first_size);
+      second = carver.Take<float>(second_size);
+      scratchpad = carver.Take<std::byte>(scratchpad_size);
+    }
   };
 
   bool int8() const { return w_.type() == WeightType::kInt8; }
@@ -156,66 +184,76 @@ class DnnlGemm : public PackedGemm {
     takes(carver);
   }
 
-  void Take(int64_t count, Carver& carver, Work& work) const {
-    const int64_t rows = (count + kRows - 1) / kRows * kRows;
-    size_t scratchpad = 0;
-    for (const Panel& p : panels_) scratchpad = std::max(scratchpad, p.scratchpad.get_size());
-    work.a = carver.Take<std::byte>(rows * RowBytes());
-    work.scales = carver.Take<float>(rows);
-    work.first = carver.Take<float>(kRows * most_columns_);
-    work.second = carver.Take<float>(gated_ ? kRows * most_columns_ : 0);
-    work.normed = carver.Take<float>(k_);
-    work.scratchpad = carver.Take<std::byte>(scratchpad);
+  void Take(int64_t count, Carver& carver, Rows& rows) const {
+    const int64_t whole = (count + kRows - 1) / kRows * kRows;
+    rows.values = carver.Take<std::byte>(whole * RowBytes());
+    rows.scales = carver.Take<float>(whole);
+    rows.normed = carver.Take<float>(k_);
   }
 
-  void Round(const Input& a, int64_t begin, int64_t count, const Work& work) const {
+  void Round(const Input& a, int64_t begin, int64_t count, const Rows& to) const {
     for (int64_t i = 0; i < count; ++i) {
       const float* row = a.x.data + RowAt(a.rows, begin + i) * a.x.stride;
       if (a.gain != nullptr) {
-        RmsNormRow(row, a.gain, k_, a.eps, work.normed);
-        row = work.normed;
+        RmsNormRow(row, a.gain, k_, a.eps, to.normed);
+        row = to.normed;
       }
-      std::byte* const to = work.a + i * RowBytes();
+      std::byte* const values = to.values + i * RowBytes();
       if (int8()) {
-        work.scales[i] = QuantizeRow(row, k_, reinterpret_cast<int8_t*>(to));
+        to.scales[i] = QuantizeRow(row, k_, reinterpret_cast<int8_t*>(values));
       } else {
-        RoundToBf16Native(row, k_, reinterpret_cast<uint16_t*>(to));
+        RoundToBf16Native(row, k_, reinterpret_cast<uint16_t*>(values));
       }
     }
-    ClearRest(count, work);
+    ClearRest(count, to);
   }
 
   // Of the last tile, what has no rows.
-  void ClearRest(int64_t count, const Work& work) const {
-    const int64_t rows = (count + kRows - 1) / kRows * kRows;
-    std::fill(work.a + count * RowBytes(), work.a + rows * RowBytes(), std::byte{0});
+  void ClearRest(int64_t count, const Rows& rows) const {
+    const int64_t whole = (count + kRows - 1) / kRows * kRows;
+    std::fill(rows.values + count * RowBytes(), rows.values + whole * RowBytes(), std::byte{0});
   }
 
   // silu(gate) * up, by panels of both: of int8 to `hidden`, else rounded to what `down`
   // multiplies.
-  void Activate(int64_t count, const Work& work, const DnnlGemm& down, const Work& down_work,
-                float* hidden) const {
+  void Activate(int64_t count, const Rows& rows, const Room& room, const DnnlGemm& down,
+                const Rows& activated, float* hidden) const {
     const size_t half = panels_.size() / 2;
     for (size_t p = 0; p < half; ++p) {
       const Panel& gate = panels_[p];
       for (int64_t row = 0; row < count; row += kRows) {
-        const int64_t rows = std::min(kRows, count - row);
-        Multiply(gate, work, row, work.first);
-        Multiply(panels_[p + half], work, row, work.second);
-        for (int64_t i = 0; i < rows; ++i) {
-          float* const at = work.first + i * gate.columns;
-          const float* const up = work.second + i * gate.columns;
+        const Rows tile = rows.From(row, RowBytes());
+        Multiply(gate, tile, room, room.first);
+        Multiply(panels_[p + half], tile, room, room.second);
+        for (int64_t i = 0; i < std::min(kRows, count - row); ++i) {
+          float* const at = room.first + i * gate.columns;
+          const float* const up = room.second + i * gate.columns;
           if (int8()) {
             const float* const scales = w_.scales() + gate.begin;
-            ScaledSwiGluRow(at, scales, up, scales + down.k_, work.scales[row + i], gate.columns,
+            ScaledSwiGluRow(at, scales, up, scales + down.k_, tile.scales[i], gate.columns,
                             hidden + (row + i) * down.k_ + gate.begin);
           } else {
             SwiGluRow(at, up, gate.columns, at);
-            std::byte* const rounded = down_work.a + (row + i) * down.RowBytes();
+            std::byte* const rounded = activated.values + (row + i) * down.RowBytes();
             RoundToBf16Native(at, gate.columns, reinterpret_cast<uint16_t*>(rounded) + gate.begin);
           }
         }
       }
+    }
+  }
+
+  // The first `count` of the tile's rows to rows [begin, begin + count).
+  void MultiplyTo(const Rows& tile, const Room& room, int64_t begin, int64_t count,
+                  const Output& out) const {
+    const bool direct =
+        count == kRows && panels_.size() == 1 && !out.add && out.rows.empty() && out.x.stride == n_;
+    for (const Panel& panel : panels_) {
+      float* const to = direct ? out.x.data + begin * out.x.stride : room.first;
+      Multiply(panel, tile, room, to);
+      for (int64_t i = 0; int8() && i < count; ++i) {
+        ScaleRow(to + i * panel.columns, w_.scales() + panel.begin, tile.scales[i], panel.columns);
+      }
+      if (!direct) Store(panel, to, begin, count, out);
     }
   }
 
@@ -232,23 +270,15 @@ class DnnlGemm : public PackedGemm {
     }
   }
 
-  // to [kRows, columns] = the rows of the task from `row` on, by the panel.
-  void Multiply(const Panel& panel, const Work& work, int64_t row, float* to) const {
+  // to [kRows, columns] = the tile by the panel; of int8 not yet scaled.
+  void Multiply(const Panel& panel, const Rows& tile, const Room& room, float* to) const {
     dnnl::stream stream(engine_);
     panel.product.execute(
-        stream, {{DNNL_ARG_SRC, memory(Src(), engine_, work.a + row * RowBytes())},
+        stream, {{DNNL_ARG_SRC, memory(Src(), engine_, tile.values)},
                  {DNNL_ARG_WEIGHTS, panel.weights},
                  {DNNL_ARG_DST, memory(panel.dst, engine_, to)},
-                 {DNNL_ARG_SCRATCHPAD, memory(panel.scratchpad, engine_, work.scratchpad)}});
+                 {DNNL_ARG_SCRATCHPAD, memory(panel.scratchpad, engine_, room.scratchpad)}});
     stream.wait();
-  }
-
-  // Of int8, what the integers' products stand for.
-  void Scale(const Panel& panel, const Work& work, int64_t row, int64_t count, float* to) const {
-    for (int64_t i = 0; int8() && i < count; ++i) {
-      ScaleRow(to + i * panel.columns, w_.scales() + panel.begin, work.scales[row + i],
-               panel.columns);
-    }
   }
 
   const TiledWeights& w_;
@@ -261,6 +291,17 @@ class DnnlGemm : public PackedGemm {
 };
 
 }  // namespace
+
+bool PackedGemm::Together(absl::Span<const Product> products) {
+  return std::all_of(products.begin(), products.end(), [&](const Product& p) {
+    return p.w != nullptr && DnnlGemm::Of(p.w).RoundsAs(DnnlGemm::Of(products[0].w));
+  });
+}
+
+void PackedGemm::Run(const Input& a, absl::Span<const Product> products, ThreadPool& pool,
+                     std::vector<Scratch>& scratch) {
+  DnnlGemm::RunAll(a, products, pool, scratch);
+}
 
 std::unique_ptr<PackedGemm> PackedGemm::Make(const TiledWeights& w, bool gated) {
   if (w.n() == 0 || w.k() == 0) return nullptr;

@@ -8,6 +8,7 @@
 #include <memory>
 #include <vector>
 
+#include "absl/types/span.h"
 #include "kernels/cpu/scratch.h"
 #include "kernels/cpu/thread_pool.h"
 #include "kernels/cpu/tiled_weights.h"
@@ -37,12 +38,20 @@ class PackedGemm {
   // blocks of the tiled weights. Null where oneDNN has no such product here. `w` outlives it.
   static std::unique_ptr<PackedGemm> Make(const TiledWeights& w, bool gated);
 
-  // out = a W^T, `a` rounded to the weights' type.
-  virtual void Run(const Input& a, const Output& out, ThreadPool& pool,
-                   std::vector<Scratch>& scratch) const = 0;
+  struct Product {
+    const PackedGemm* w = nullptr;
+    Output out;
+  };
+  // Whether Run takes them: none is null, and all multiply the same rounded rows.
+  static bool Together(absl::Span<const Product> products);
+
+  // Each out = a W^T, `a` rounded to the weights' type.
+  static void Run(const Input& a, absl::Span<const Product> products, ThreadPool& pool,
+                  std::vector<Scratch>& scratch);
 
   virtual bool gated() const = 0;
-  // Where it is gated: out = (silu(gate) * up) W_down^T of the same product.
+  // Where it is gated: out = (silu(gate) * up) W_down^T of the same product. `down`, of the same
+  // type, multiplies as many inputs as there are gates.
   virtual void FeedForward(const Input& a, const PackedGemm& down, const Output& out,
                            ThreadPool& pool, std::vector<Scratch>& scratch) const = 0;
 };

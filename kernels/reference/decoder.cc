@@ -114,6 +114,15 @@ void ReferenceOps::Rope(TensorView x, IndexView positions, const RopeTable& tabl
   }
 }
 
+void ReferenceOps::NormMatMul(TensorView x, IndexView rows, TensorView gain, float eps,
+                              absl::Span<const Projection> projections) {
+  const int64_t n = rows.empty() ? x.rows : rows.size;
+  std::vector<float> h(n * x.cols);
+  const TensorView normed(h.data(), n, x.cols);
+  RmsNorm(x, rows, gain, eps, normed);
+  for (const Projection& p : projections) MatMul(normed, *p.w, p.out);
+}
+
 void ReferenceOps::MatMulAdd(TensorView a, const Weight& w, TensorView x, IndexView rows) {
   std::vector<float> values(a.rows * w.out_features());
   const TensorView product(values.data(), a.rows, w.out_features());

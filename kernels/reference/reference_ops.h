@@ -51,6 +51,8 @@ class ReferenceOps : public Ops {
   void Embed(const Weight& table, IndexView ids, TensorView out) override;
   void RmsNorm(TensorView x, IndexView rows, TensorView gain, float eps, TensorView out) override;
   void MatMul(TensorView a, const Weight& w, TensorView out) override;
+  void NormMatMul(TensorView x, IndexView rows, TensorView gain, float eps,
+                  absl::Span<const Projection> projections) override;
   void MatMulAdd(TensorView a, const Weight& w, TensorView x, IndexView rows) override;
   void FeedForward(TensorView x, IndexView rows, const FeedForwardWeights& w) override;
   void DecodeMatMul(TensorView a, const Weight& w, TensorView out) override { MatMul(a, w, out); }

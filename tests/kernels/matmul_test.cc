@@ -233,6 +233,34 @@ std::vector<int32_t> SomeRows(int64_t m, bool all) {
   return all ? std::vector<int32_t>{} : RandomRows((m + 2) / 3, m, 21);
 }
 
+TEST(NormMatMul, EqualsItsPartsInTurn) {
+  for (const WeightType type : kTypes) {
+    for (const int64_t width : {2, 101, 576}) {
+      const Matrix wide = Random(768, width, 13), narrow = Random(192, width, 16);
+      const auto check = [&](Ops& ops) {
+        const auto first = Load(ops, wide, type), second = Load(ops, narrow, type);
+        const Device gain(ops, Random(1, width, 17));
+        for (const int64_t m : {1, 64, 65, 200}) {
+          for (const bool all : {true, false}) {
+            const Device x(ops, Random(m, width, 15), 2);
+            const DeviceIndex rows(ops, SomeRows(m, all));
+            const int64_t n = all ? m : rows.view().size;
+            const Device h = Device::Empty(ops, n, width), a = Device::Empty(ops, n, 768),
+                         b = Device::Empty(ops, n, 192, 3);
+            const Projection both[] = {{first.get(), a.view()}, {second.get(), b.view()}};
+            ops.RmsNorm(x.view(), rows.view(), gain.view(), 1e-5f, h.view());
+            ops.NormMatMul(x.view(), rows.view(), gain.view(), 1e-5f, both);
+            EXPECT_EQ(a.Get().values, Product(ops, kPrefill, h.Get(), *first).values) << width;
+            EXPECT_EQ(b.Get().values, Product(ops, kPrefill, h.Get(), *second).values) << width;
+          }
+        }
+      };
+      if (width < 100) check(*MakeReferenceOps());
+      ForEachCpu(check);
+    }
+  }
+}
+
 TEST(MatMulAdd, EqualsBothInTurn) {
   for (const WeightType type : kTypes) {
     for (const Shape& shape : {Shape{3, 2}, Shape{65, 101}, Shape{576, 576}}) {

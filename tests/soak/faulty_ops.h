@@ -37,6 +37,11 @@ class FaultyOps : public cpu::CpuOps {
     Perhaps();
     CpuOps::MatMul(a, w, out);
   }
+  void NormMatMul(TensorView x, IndexView rows, TensorView gain, float eps,
+                  absl::Span<const Projection> projections) override {
+    Perhaps();
+    CpuOps::NormMatMul(x, rows, gain, eps, projections);
+  }
   void MatMulAdd(TensorView a, const Weight& w, TensorView x, IndexView rows) override {
     Perhaps();
     CpuOps::MatMulAdd(a, w, x, rows);

@@ -11,7 +11,6 @@ namespace {
 
 // Of the FFN's hidden activations where they are wanted in memory.
 constexpr int64_t kHiddenRows = 256;
-static_assert(kHiddenRows >= Ops::kMaxDecodeRows);
 
 TensorView Gain(const Buffer& b, int64_t cols) { return TensorView(b.f32(), 1, cols); }
 
@@ -30,10 +29,10 @@ absl::Status Decoder::AllocateScratch() {
     ASSIGN_OR_RETURN(buffer, ops_.Allocate(max_rows_ * cols * sizeof(float)));
     return absl::OkStatus();
   };
-  RETURN_IF_ERROR(allocate(h_, config_.width));
   RETURN_IF_ERROR(allocate(k_, kv_cols()));
   RETURN_IF_ERROR(allocate(qv_, q_cols() + kv_cols()));
   RETURN_IF_ERROR(allocate(attended_, q_cols()));
+  ASSIGN_OR_RETURN(h_, ops_.Allocate(Ops::kMaxDecodeRows * int64_t{config_.width} * sizeof(float)));
   ASSIGN_OR_RETURN(gate_up_,
                    ops_.Allocate(kHiddenRows * 2 * int64_t{config_.ffn_width} * sizeof(float)));
   ASSIGN_OR_RETURN(activated_,
@@ -68,12 +67,12 @@ void Decoder::Attend(int32_t layer, TensorView x, IndexView rows, const Attentio
   const LayerWeights& w = weights_.layers[layer];
   const TensorView k = k_rows ? *k_rows : TensorView(k_.f32(), n, kv_cols());
   const Projection both[] = {{w.qv.get(), qv}, {w.k.get(), k}};
+  const auto projections = absl::MakeConstSpan(both, k_rows ? 1 : 2);
   if (batch.phase == Phase::kPrefill) {
-    ops_.NormMatMul(x, rows, Gain(w.attention_norm, config_.width), config_.norm_eps,
-                    absl::MakeSpan(both, k_rows ? 1 : 2));
+    ops_.NormMatMul(x, rows, Gain(w.attention_norm, config_.width), config_.norm_eps, projections);
   } else {
     AttentionInput(layer, x, rows, h);
-    for (const Projection& p : both) ops_.DecodeMatMul(h, *p.w, p.out);
+    for (const Projection& p : projections) ops_.DecodeMatMul(h, *p.w, p.out);
   }
   PlaceQV(layer, batch.positions, qv);
   if (!k_rows) PlaceK(layer, batch.positions, k);

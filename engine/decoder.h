@@ -84,9 +84,11 @@ class Decoder {
   const int64_t max_rows_;
   Ops& ops_;
 
-  // Scratch of one call, by the names of the equations: [max_rows, ...], and of fewer rows.
-  Buffer h_, k_, qv_, attended_;
+  // Scratch of one call, by the names of the equations: [max_rows, ...] of rows of prompts,
+  // [kHiddenRows, ...] of an FFN's hidden ones, and h of a decode step alone.
+  Buffer k_, qv_, attended_;
   Buffer gate_up_, activated_;
+  Buffer h_;
 };
 
 }  // namespace skipserve

@@ -98,7 +98,8 @@ struct Projection {
   TensorView out;
 };
 
-// SwiGLU between two products: W_down (silu(W_gate h) * (W_up h)), h = RmsNorm(x).
+// SwiGLU between two products: W_down (silu(W_gate h) * (W_up h)), h = RmsNorm(x). Both weights are
+// of one type.
 struct FeedForwardWeights {
   TensorView gain;  // [1, width]
   float eps = 0;

@@ -19,7 +19,7 @@ struct OpTally {
   double bytes = 0;  // of weights, caches and rows, each counted once a call
 };
 
-// By name: "MatMul 3072x576", "PrefillAttention", ...
+// By name: "FeedForward 3072x576", "PrefillAttention", ...
 using OpTallies = std::map<std::string, OpTally>;
 
 class ProfiledOps : public Ops {

@@ -19,6 +19,7 @@ float* Row(TensorView x, int64_t row) {
 }
 
 int64_t RowAt(IndexView rows, int64_t i) { return rows.empty() ? i : rows.data[i]; }
+int64_t Count(TensorView x, IndexView rows) { return rows.empty() ? x.rows : rows.size; }
 
 }  // namespace
 
@@ -81,15 +82,17 @@ TensorView CpuOps::RoundedTo(WeightType type, TensorView a, Scratch& room) {
 
 void CpuOps::NormMatMul(TensorView x, IndexView rows, TensorView gain, float eps,
                         absl::Span<const Projection> projections) {
+  const int64_t n = Count(x, rows);
+  assert(gain.cols == x.cols);
   std::vector<PackedGemm::Product> products;
   for (const Projection& p : projections) {
+    assert(p.w->in_features() == x.cols && p.out.cols == p.w->out_features() && p.out.rows == n);
     products.push_back({static_cast<const CpuWeight*>(p.w)->gemm(), {p.out}});
   }
   if (PackedGemm::Together(products)) {
     PackedGemm::Run({x, rows, gain.data, eps}, products, pool_, scratch_);
     return;
   }
-  const int64_t n = rows.empty() ? x.rows : rows.size;
   const TensorView h(shared_.Floats(n * x.cols), n, x.cols);
   RmsNorm(x, rows, gain, eps, h);
   for (const Projection& p : projections) MatMul(h, *p.w, p.out);
@@ -98,6 +101,7 @@ void CpuOps::NormMatMul(TensorView x, IndexView rows, TensorView gain, float eps
 void CpuOps::MatMulAdd(TensorView a, const Weight& weight, TensorView x, IndexView rows) {
   const auto& w = static_cast<const CpuWeight&>(weight);
   assert(a.cols == w.in_features() && x.cols == w.out_features());
+  assert(a.rows == Count(x, rows));
   if (w.gemm() != nullptr) {
     PackedGemm::Run({a}, {{w.gemm(), {x, rows, true}}}, pool_, scratch_);
     return;
@@ -110,12 +114,15 @@ void CpuOps::MatMulAdd(TensorView a, const Weight& weight, TensorView x, IndexVi
 void CpuOps::FeedForward(TensorView x, IndexView rows, const FeedForwardWeights& w) {
   const auto& gate_up = static_cast<const CpuWeight&>(*w.gate_up);
   const auto& down = static_cast<const CpuWeight&>(*w.down);
+  assert(w.gain.cols == x.cols && gate_up.in_features() == x.cols && down.out_features() == x.cols);
+  assert(gate_up.out_features() == 2 * down.in_features());
   if (gate_up.gemm() != nullptr && gate_up.gemm()->gated() && down.gemm() != nullptr) {
+    assert(gate_up.tiled()->type() == down.tiled()->type());
     gate_up.gemm()->FeedForward({x, rows, w.gain.data, w.eps}, *down.gemm(), {x, rows, true}, pool_,
                                 scratch_);
     return;
   }
-  const int64_t n = rows.empty() ? x.rows : rows.size, f = down.in_features();
+  const int64_t n = Count(x, rows), f = down.in_features();
   float* const values = shared_.Floats(n * (x.cols + 3 * f));
   const TensorView h(values, n, x.cols), both(values + n * x.cols, n, 2 * f),
       activated(values + n * (x.cols + 2 * f), n, f);

@@ -1,7 +1,6 @@
 #include "kernels/cpu/packed_gemm.h"
 
 #include <algorithm>
-#include <utility>
 
 #include "kernels/cpu/carver.h"
 #include "kernels/cpu/gemm.h"
@@ -18,10 +17,10 @@ using dnnl::memory;
 // The only row count that a primitive is made for: a new prompt length compiles nothing, and a row
 // is summed in one order whatever its company. With AMX the order follows the row count.
 constexpr int64_t kRows = 64;
-// Of gated weights, whose results are halved on the spot: tiles of a task, which share a panel of
-// the weights while it is in L2. Others are multiplied as a whole and straight into their place:
-// 512 rows by 768 x 576 take 0.39 ms so, 0.44 by panels; by 2 * 1536 x 576 1.77 ms by one
-// panel, 1.46 by many.
+// Of a feed-forward, whose gates' results are halved on the spot: tiles of a task, which share a
+// panel of the gates while it is in L2. Other weights are multiplied as a whole: 512 rows by
+// 768 x 576 take 0.39 ms so, 0.44 by panels; by 2 * 1536 x 576 1.77 ms by one panel, 1.46 by many.
+// Weights fetched ahead of their panel, by prefetches or by loads, gained nothing.
 constexpr int64_t kTaskTiles = 4;
 constexpr int64_t kPanelBytes = 512 * 1024;
 
@@ -85,8 +84,11 @@ class DnnlGemm : public PackedGemm {
       });
       Round(a, begin, count, rows);
       Activate(count, rows, room, down, activated, hidden);
-      if (int8()) down.Round({TensorView(hidden, count, down.k_)}, 0, count, activated);
-      down.ClearRest(count, activated);
+      if (int8()) {
+        down.Round({TensorView(hidden, count, down.k_)}, 0, count, activated);
+      } else {
+        down.ClearRest(count, activated);
+      }
       for (int64_t row = 0; row < count; row += kRows) {
         down.MultiplyTo(activated.From(row, down.RowBytes()), room, begin + row,
                         std::min(kRows, count - row), out);
@@ -107,7 +109,7 @@ class DnnlGemm : public PackedGemm {
   struct Rows {
     std::byte* values = nullptr;  // [count up to whole tiles, k], zeros at the end
     float* scales = nullptr;      // [count], of int8
-    float* normed = nullptr;      // [k]
+    float* normed = nullptr;      // [k] a row on its way from its norm to its rounding
 
     Rows From(int64_t row, int64_t row_bytes) const {
       return {values + row * row_bytes, scales + row, normed};
@@ -293,7 +295,7 @@ class DnnlGemm : public PackedGemm {
 }  // namespace
 
 bool PackedGemm::Together(absl::Span<const Product> products) {
-  return std::all_of(products.begin(), products.end(), [&](const Product& p) {
+  return !products.empty() && std::all_of(products.begin(), products.end(), [&](const Product& p) {
     return p.w != nullptr && DnnlGemm::Of(p.w).RoundsAs(DnnlGemm::Of(products[0].w));
   });
 }

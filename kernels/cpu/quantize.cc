@@ -30,7 +30,7 @@ HWY_INLINE V Partner(D d, V v) {
 
 // Sums where the lane's bit is 0, differences where it is 1.
 template <int kBit>
-HWY_INLINE void Lanes(D d, V (&v)[kRun / hn::MaxLanes(D())]) {
+HWY_INLINE void ButterflyLanes(D d, V (&v)[kRun / hn::MaxLanes(D())]) {
   if constexpr ((1 << kBit) < hn::MaxLanes(D())) {
     const hn::RebindToSigned<D> di;
     const auto bit = hn::And(hn::Iota(di, 0), hn::Set(di, 1 << kBit));
@@ -51,10 +51,10 @@ HWY_INLINE void RotateRun(D d, V (&v)[kRun / hn::MaxLanes(D())]) {
       v[i + half] = hn::Sub(a, b);
     }
   }
-  Lanes<3>(d, v);
-  Lanes<2>(d, v);
-  Lanes<1>(d, v);
-  Lanes<0>(d, v);
+  ButterflyLanes<3>(d, v);
+  ButterflyLanes<2>(d, v);
+  ButterflyLanes<1>(d, v);
+  ButterflyLanes<0>(d, v);
   for (V& x : v) x = hn::Mul(x, hn::Set(d, 0.125f));
 }
 

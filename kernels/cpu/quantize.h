@@ -1,5 +1,5 @@
-// Rows in 8 bits, in a rotated basis. A row's result depends on nothing but its arguments, and is
-// the same on every instruction set. Thread-safe: no state.
+// Rows in 8 bits, in a rotated basis. A row's result depends on nothing but its arguments; but for
+// SwiGLU it is the same on every instruction set. Thread-safe.
 #pragma once
 
 #include <cstdint>

@@ -1,6 +1,5 @@
 #include "kernels/cpu/row_kernels.h"
 
-#include <algorithm>
 #include <cmath>
 
 #include "kernels/bf16.h"

@@ -32,12 +32,13 @@ struct Work {
 class CostModel {
  public:
   // What it assumes before it has seen anything, in seconds per unit.
-  explicit CostModel(const Work& prior) : prior_(prior) { factors_.fill(1); }
+  explicit CostModel(const Work& prior);
 
   double Seconds(const Work& work) const;
 
-  // A step of this work took so long. Moves the rates of its kinds towards that, each by its share
-  // (normalised least mean squares); one step that was held up by something else moves them little.
+  // A step of this work took so long. A Kalman filter over the logarithms of the rates: what is
+  // unsure moves most, kinds that always come together move together, and one step that was held
+  // up by something else moves little.
   void Observe(const Work& work, double seconds);
   int64_t observed() const { return observed_; }  // steps
   Work rates() const;                             // seconds per unit, as of now
@@ -46,6 +47,8 @@ class CostModel {
   Work prior_;
   int64_t observed_ = 0;
   std::array<double, kWorkKinds> factors_;  // on the prior, what was learnt
+  std::array<std::array<double, kWorkKinds>, kWorkKinds>
+      unsure_{};  // covariance of their logarithms
 };
 
 }  // namespace skipserve

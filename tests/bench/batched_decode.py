@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Many answers at once: new tokens a second of all streams together, over HTTP, beside llama.cpp's llama-batched-bench in process.
 
-  batched_decode.py [--streams 1,8,32] [--rounds 3] [--batched-bench BIN --peer-model GGUF]
+  batched_decode.py [--streams 1,8,32] [--rounds 3] [--dtype bf16] [--batched-bench BIN --peer-model GGUF]
 
 In turn, medians of the rounds. Standard library only.
 """
@@ -53,12 +53,13 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--skipserve", default="build/release/server/skipserve")
     parser.add_argument("--model", default=".cache/models/SmolLM2-135M-Instruct.Q4_1.gguf")
+    parser.add_argument("--dtype", default="bf16", help="of this server")
     parser.add_argument("--batched-bench")
     parser.add_argument("--peer-model")
     a = parser.parse_args()
     mine, theirs = {n: [] for n in a.streams}, {n: [] for n in a.streams}
     for _ in range(a.rounds):
-        with Skipserve(a.skipserve, a.model, "--threads", str(a.threads), "--dtype", "bf16") as server:
+        with Skipserve(a.skipserve, a.model, "--threads", str(a.threads), "--dtype", a.dtype) as server:
             for n in a.streams:
                 mine[n].append(ours(server.port, n, a.new_tokens))
         for n in a.streams if a.batched_bench else []:

@@ -19,8 +19,7 @@ constexpr double kKvShareOfMemory = 0.4;  // but takes at most this much
 
 constexpr int32_t kMaxPrefilling = 8;  // each holds its prompt's hidden states
 // Of the time between two tokens that a step is planned for: what is learnt of a step's cost is its
-// mean. Of a bound of 100 ms the 99th percentile is 102 to 111 here,
-// 103 to 119 at .93, 142 at .97.
+// mean. Of a bound of 100 ms the 99th percentile is 101 to 115 here, 103 to 119 at .93.
 constexpr double kShareOfGap = 0.92;
 
 // Seconds per unit of work before any step has run: a middling server's core or two. The cost model

@@ -5,6 +5,7 @@
 
 #include "absl/types/span.h"
 #include "engine/status_macros.h"
+#include "kernels/chosen_rows.h"
 
 namespace skipserve {
 namespace {
@@ -79,12 +80,12 @@ void Decoder::Attend(int32_t layer, TensorView x, IndexView rows, const Attentio
   ops_.KvWrite(k, v, batch.segments, *batch.pool);
   if (batch.phase == Phase::kPrefill) {
     ops_.PrefillAttention(q, batch.segments, *batch.pool, attended);
+    ops_.MatMulAdd(attended, *w.o, x, rows);
   } else {
     ops_.DecodeAttention(q, batch.segments, *batch.pool, attended);
+    ops_.DecodeMatMul(attended, *w.o, h);
+    ops_.AddRows(x, rows, h);
   }
-  if (batch.phase == Phase::kPrefill) return ops_.MatMulAdd(attended, *w.o, x, rows);
-  ops_.DecodeMatMul(attended, *w.o, h);
-  ops_.AddRows(x, rows, h);
 }
 
 // x += FFN(norm(x)).
@@ -95,7 +96,7 @@ void Decoder::FeedForward(int32_t layer, TensorView x, IndexView rows, Phase pha
         x, rows,
         {Gain(w.ffn_norm, config_.width), config_.norm_eps, w.gate_up.get(), w.down.get()});
   }
-  const TensorView h(h_.f32(), rows.empty() ? x.rows : rows.size, config_.width);
+  const TensorView h(h_.f32(), CountOf(x, rows), config_.width);
   FeedForwardInput(layer, x, rows, h);
   FeedForwardDelta(layer, h, h, phase);
   ops_.AddRows(x, rows, h);
@@ -153,7 +154,7 @@ void Decoder::FeedForwardDelta(int32_t layer, TensorView h, TensorView out, Phas
 }
 
 void Decoder::Logits(TensorView x, IndexView rows, TensorView logits) {
-  const TensorView h(h_.f32(), rows.empty() ? x.rows : rows.size, config_.width);
+  const TensorView h(h_.f32(), CountOf(x, rows), config_.width);
   ops_.RmsNorm(x, rows, Gain(weights_.final_norm, config_.width), config_.norm_eps, h);
   ops_.DecodeMatMul(h, weights_.unembedding(), logits);
 }

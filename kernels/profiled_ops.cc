@@ -4,6 +4,7 @@
 #include <type_traits>
 
 #include "absl/strings/str_cat.h"
+#include "kernels/chosen_rows.h"
 
 namespace skipserve {
 namespace {
@@ -87,7 +88,7 @@ void ProfiledOps::MatMul(TensorView a, const Weight& w, TensorView out) {
 
 void ProfiledOps::NormMatMul(TensorView x, IndexView rows, TensorView gain, float eps,
                              absl::Span<const Projection> projections) {
-  const TensorView read(x.data, rows.empty() ? x.rows : rows.size, x.cols);
+  const TensorView read(x.data, CountOf(x, rows), x.cols);
   Work work{0, Bytes(read)};
   std::string name = "NormMatMul";
   for (const Projection& p : projections) {
@@ -107,7 +108,7 @@ void ProfiledOps::MatMulAdd(TensorView a, const Weight& w, TensorView x, IndexVi
 }
 
 void ProfiledOps::FeedForward(TensorView x, IndexView rows, const FeedForwardWeights& w) {
-  const TensorView changed(x.data, rows.empty() ? x.rows : rows.size, x.cols);
+  const TensorView changed(x.data, CountOf(x, rows), x.cols);
   const double weights = static_cast<double>(w.gate_up->bytes() + w.down->bytes());
   const double flops = 6.0 * static_cast<double>(changed.rows) * x.cols * w.down->in_features();
   Timed(WithShape("FeedForward", *w.gate_up), {flops, 2 * Bytes(changed) + weights},

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cassert>
 
+#include "kernels/chosen_rows.h"
 #include "kernels/cpu/amx.h"
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/gemm.h"
@@ -17,9 +18,6 @@ float* Row(TensorView x, int64_t row) {
   assert(row >= 0 && row < x.rows);
   return x.data + row * x.stride;
 }
-
-int64_t RowAt(IndexView rows, int64_t i) { return rows.empty() ? i : rows.data[i]; }
-int64_t Count(TensorView x, IndexView rows) { return rows.empty() ? x.rows : rows.size; }
 
 }  // namespace
 
@@ -82,7 +80,7 @@ TensorView CpuOps::RoundedTo(WeightType type, TensorView a, Scratch& room) {
 
 void CpuOps::NormMatMul(TensorView x, IndexView rows, TensorView gain, float eps,
                         absl::Span<const Projection> projections) {
-  const int64_t n = Count(x, rows);
+  const int64_t n = CountOf(x, rows);
   assert(gain.cols == x.cols);
   std::vector<PackedGemm::Product> products;
   for (const Projection& p : projections) {
@@ -101,7 +99,7 @@ void CpuOps::NormMatMul(TensorView x, IndexView rows, TensorView gain, float eps
 void CpuOps::MatMulAdd(TensorView a, const Weight& weight, TensorView x, IndexView rows) {
   const auto& w = static_cast<const CpuWeight&>(weight);
   assert(a.cols == w.in_features() && x.cols == w.out_features());
-  assert(a.rows == Count(x, rows));
+  assert(a.rows == CountOf(x, rows));
   if (w.gemm() != nullptr) {
     PackedGemm::Run({a}, {{w.gemm(), {x, rows, true}}}, pool_, scratch_);
     return;
@@ -122,7 +120,7 @@ void CpuOps::FeedForward(TensorView x, IndexView rows, const FeedForwardWeights&
                                 scratch_);
     return;
   }
-  const int64_t n = Count(x, rows), f = down.in_features();
+  const int64_t n = CountOf(x, rows), f = down.in_features();
   float* const values = shared_.Floats(n * (x.cols + 3 * f));
   const TensorView h(values, n, x.cols), both(values + n * x.cols, n, 2 * f),
       activated(values + n * (x.cols + 2 * f), n, f);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "kernels/chosen_rows.h"
 #include "kernels/cpu/carver.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/native_bf16.h"
@@ -52,7 +53,7 @@ class DnnlGemm : public PackedGemm {
   static void RunAll(const Input& a, absl::Span<const Product> products, ThreadPool& pool,
                      std::vector<Scratch>& scratch) {
     const DnnlGemm& first = Of(products[0].w);
-    ForTasks(Count(a), 1, pool, [&](int64_t begin, int64_t count, int thread) {
+    ForTasks(CountOf(a.x, a.rows), 1, pool, [&](int64_t begin, int64_t count, int thread) {
       Rows rows;
       Room room;
       for (const Product& p : products) room.Fit(Of(p.w));
@@ -70,7 +71,7 @@ class DnnlGemm : public PackedGemm {
   void FeedForward(const Input& a, const PackedGemm& other, const Output& out, ThreadPool& pool,
                    std::vector<Scratch>& scratch) const override {
     const DnnlGemm& down = Of(&other);
-    ForTasks(Count(a), kTaskTiles, pool, [&](int64_t begin, int64_t count, int thread) {
+    ForTasks(CountOf(a.x, a.rows), kTaskTiles, pool, [&](int64_t begin, int64_t count, int thread) {
       Rows rows, activated;
       Room room;
       room.Fit(*this);
@@ -163,9 +164,6 @@ class DnnlGemm : public PackedGemm {
     p.weights = memory(weights, engine_, const_cast<uint32_t*>(data));
     return p;
   }
-
-  static int64_t Count(const Input& a) { return a.rows.empty() ? a.x.rows : a.rows.size; }
-  static int64_t RowAt(IndexView rows, int64_t i) { return rows.empty() ? i : rows.data[i]; }
 
   template <class Task>
   static void ForTasks(int64_t count, int64_t most_tiles, ThreadPool& pool, Task task) {

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <vector>
 
+#include "kernels/chosen_rows.h"
 #include "kernels/reference/reference_ops.h"
 
 namespace skipserve {
@@ -13,8 +14,6 @@ float* Row(TensorView x, int64_t row) {
   assert(row >= 0 && row < x.rows);
   return x.data + row * x.stride;
 }
-
-int64_t RowAt(IndexView rows, int64_t i) { return rows.empty() ? i : rows.data[i]; }
 
 }  // namespace
 
@@ -116,7 +115,7 @@ void ReferenceOps::Rope(TensorView x, IndexView positions, const RopeTable& tabl
 
 void ReferenceOps::NormMatMul(TensorView x, IndexView rows, TensorView gain, float eps,
                               absl::Span<const Projection> projections) {
-  const int64_t n = rows.empty() ? x.rows : rows.size;
+  const int64_t n = CountOf(x, rows);
   std::vector<float> h(n * x.cols);
   const TensorView normed(h.data(), n, x.cols);
   RmsNorm(x, rows, gain, eps, normed);
@@ -131,7 +130,7 @@ void ReferenceOps::MatMulAdd(TensorView a, const Weight& w, TensorView x, IndexV
 }
 
 void ReferenceOps::FeedForward(TensorView x, IndexView rows, const FeedForwardWeights& w) {
-  const int64_t n = rows.empty() ? x.rows : rows.size, f = w.down->in_features();
+  const int64_t n = CountOf(x, rows), f = w.down->in_features();
   std::vector<float> h(n * x.cols), gate_up(n * 2 * f), activated(n * f);
   const TensorView normed(h.data(), n, x.cols), both(gate_up.data(), n, 2 * f),
       hidden(activated.data(), n, f);

@@ -12,17 +12,26 @@ namespace skipserve {
 namespace {
 
 // Two matrices over the same input as one, the second's rows below the first's.
-WeightSource Stack(WeightSource top, WeightSource bottom) {
+WeightSource Stack(const WeightSource& top, const WeightSource& bottom) {
   WeightSource both;
   both.out_features = top.out_features + bottom.out_features;
   both.in_features = top.in_features;
-  both.read = [top = std::move(top), bottom = std::move(bottom)](int64_t begin, int64_t count,
-                                                                 float* out) {
-    const int64_t from_top = std::clamp<int64_t>(top.out_features - begin, 0, count);
-    if (from_top > 0) top.read(begin, from_top, out);
-    if (from_top < count) {
-      bottom.read(begin + from_top - top.out_features, count - from_top,
-                  out + from_top * top.in_features);
+  const auto of_top = [rows = top.out_features](int64_t begin, int64_t count) {
+    return std::clamp<int64_t>(rows - begin, 0, count);
+  };
+  both.read = [=](int64_t begin, int64_t count, float* out) {
+    const int64_t n = of_top(begin, count);
+    if (n > 0) top.read(begin, n, out);
+    if (n < count) {
+      bottom.read(begin + n - top.out_features, count - n, out + n * top.in_features);
+    }
+  };
+  if (!top.read_four_bits || !bottom.read_four_bits) return both;
+  both.read_four_bits = [=](int64_t begin, int64_t count, const FourBitRows& out) {
+    const int64_t n = of_top(begin, count);
+    if (n > 0) top.read_four_bits(begin, n, out);
+    if (n < count) {
+      bottom.read_four_bits(begin + n - top.out_features, count - n, out.From(n, top.in_features));
     }
   };
   return both;
@@ -33,16 +42,16 @@ class Loader {
   Loader(const ModelFile& file, WeightType type, Ops& ops) : file_(file), type_(type), ops_(ops) {}
 
   absl::StatusOr<std::unique_ptr<Weight>> Matrix(const std::string& name,
-                                                 WeightUse use = WeightUse::kAll) const {
+                                                 WeightUse use = WeightUse::kAll) {
     ASSIGN_OR_RETURN(const WeightSource source, file_.Tensor(name));
-    return ops_.LoadWeight(source, type_, use);
+    return Load(source, use);
   }
 
   absl::StatusOr<std::unique_ptr<Weight>> Stacked(const std::string& top, const std::string& bottom,
-                                                  WeightUse use) const {
-    ASSIGN_OR_RETURN(WeightSource a, file_.Tensor(top));
-    ASSIGN_OR_RETURN(WeightSource b, file_.Tensor(bottom));
-    return ops_.LoadWeight(Stack(std::move(a), std::move(b)), type_, use);
+                                                  WeightUse use) {
+    ASSIGN_OR_RETURN(const WeightSource a, file_.Tensor(top));
+    ASSIGN_OR_RETURN(const WeightSource b, file_.Tensor(bottom));
+    return Load(Stack(a, b), use);
   }
 
   // Vectors laid end to end, always float32.
@@ -58,7 +67,7 @@ class Loader {
     return buffer;
   }
 
-  absl::StatusOr<LayerWeights> Layer(int32_t i) const {
+  absl::StatusOr<LayerWeights> Layer(int32_t i) {
     const std::string layer = absl::StrCat("model.layers.", i, ".");
     const std::string attn = layer + "self_attn.", mlp = layer + "mlp.";
     LayerWeights w;
@@ -88,10 +97,21 @@ class Loader {
     return divisors;
   }
 
+  bool kept_four_bits() const { return kept_four_bits_; }
+
  private:
+  absl::StatusOr<std::unique_ptr<Weight>> Load(const WeightSource& source, WeightUse use) {
+    if (type_ != WeightType::kInt4) return ops_.LoadWeight(source, type_, use);
+    kept_four_bits_ |= source.read_four_bits != nullptr;
+    // Of a file in 4 bits the embedding often has more.
+    const WeightType type = source.read_four_bits ? WeightType::kInt4 : WeightType::kInt8;
+    return ops_.LoadWeight(source, type, use);
+  }
+
   const ModelFile& file_;
-  WeightType type_;
+  const WeightType type_;
   Ops& ops_;
+  bool kept_four_bits_ = false;
 };
 
 }  // namespace
@@ -99,7 +119,7 @@ class Loader {
 absl::StatusOr<DecoderWeights> LoadDecoderWeights(const ModelFile& file, WeightType type,
                                                   int64_t positions, Ops& ops) {
   const ModelConfig& c = file.config();
-  const Loader load(file, type, ops);
+  Loader load(file, type, ops);
   DecoderWeights w;
   ASSIGN_OR_RETURN(w.embedding, load.Matrix("model.embed_tokens.weight", WeightUse::kDecode));
   if (!c.tied_embeddings) {
@@ -109,6 +129,11 @@ absl::StatusOr<DecoderWeights> LoadDecoderWeights(const ModelFile& file, WeightT
   for (int32_t i = 0; i < c.layers; ++i) {
     ASSIGN_OR_RETURN(LayerWeights layer, load.Layer(i));
     w.layers.push_back(std::move(layer));
+  }
+  if (type == WeightType::kInt4 && !load.kept_four_bits()) {
+    return absl::InvalidArgumentError(
+        "--dtype int4 keeps the weights that a file has in 4 bits (Q4_0, Q4_1, Q4_K), and this one "
+        "has none: take int8, or a file quantized to 4 bits");
   }
   ASSIGN_OR_RETURN(std::vector<float> divisors, load.RopeDivisors());
   ASSIGN_OR_RETURN(w.rope, MakeRopeTable(RopeFrequencies(c, divisors), positions, ops));

@@ -3,6 +3,8 @@
 #include <cstring>
 
 #include "engine/dequant_blocks.h"
+#include "kernels/bf16.h"
+#include "kernels/half.h"
 
 namespace skipserve {
 namespace {
@@ -20,6 +22,15 @@ template <void (*kBlock)(const uint8_t*, float*), int64_t kElements, int64_t kBy
 void Blocks(const char* data, int64_t count, float* out) {
   const auto* in = reinterpret_cast<const uint8_t*>(data);
   for (int64_t i = 0; i < count / kElements; ++i) kBlock(in + i * kBytes, out + i * kElements);
+}
+
+template <void (*kBlock)(const uint8_t*, uint8_t*, float*, float*), int64_t kElements,
+          int64_t kBytes>
+void Codes(const char* data, int64_t count, uint8_t* codes, float* scales, float* minima) {
+  const auto* in = reinterpret_cast<const uint8_t*>(data);
+  for (int64_t i = 0; i < count; i += kElements, in += kBytes) {
+    kBlock(in, codes + i, scales + i / 32, minima + i / 32);
+  }
 }
 
 // The plain 16-bit types, by way of a small aligned copy, which lets the loop become vector code.
@@ -62,9 +73,9 @@ void Dequantize(StoredType type, const char* data, int64_t count, float* out) {
       std::memcpy(out, data, static_cast<size_t>(count) * sizeof(float));
       return;
     case StoredType::kF16:
-      return Halves<HalfToFloat>(data, count, out);
+      return Halves<HalfToF32>(data, count, out);
     case StoredType::kBF16:
-      return Halves<Bfloat16ToFloat>(data, count, out);
+      return Halves<Bf16ToF32>(data, count, out);
     case StoredType::kQ4_0:
       return Blocks<Q4_0Block, 32, 18>(data, count, out);
     case StoredType::kQ4_1:
@@ -82,6 +93,19 @@ void Dequantize(StoredType type, const char* data, int64_t count, float* out) {
     case StoredType::kQ6_K:
       return Blocks<Q6_KBlock, 256, 210>(data, count, out);
   }
+}
+
+bool IsFourBits(StoredType type) {
+  return type == StoredType::kQ4_0 || type == StoredType::kQ4_1 || type == StoredType::kQ4_K;
+}
+
+void UnpackFourBits(StoredType type, const char* data, int64_t count, uint8_t* codes, float* scales,
+                    float* minima) {
+  if (type == StoredType::kQ4_0)
+    return Codes<Q4_0Codes, 32, 18>(data, count, codes, scales, minima);
+  if (type == StoredType::kQ4_1)
+    return Codes<Q4_1Codes, 32, 20>(data, count, codes, scales, minima);
+  return Codes<Q4_KCodes, 256, 144>(data, count, codes, scales, minima);
 }
 
 }  // namespace skipserve

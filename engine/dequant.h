@@ -39,4 +39,12 @@ std::string GgmlTypeName(uint32_t ggml_type);
 // alignment. The sums are rounded as ggml's own: scale, then product, then offset, each in float32.
 void Dequantize(StoredType type, const char* data, int64_t count, float* out);
 
+// Whether Dequantize's float is scale * code + minimum, with codes of 4 bits and a scale and a
+// minimum for each 32 elements: Q4_0, Q4_1 and Q4_K.
+bool IsFourBits(StoredType type);
+
+// These: `count` codes, 0 to 15, and count / 32 of the others.
+void UnpackFourBits(StoredType type, const char* data, int64_t count, uint8_t* codes, float* scales,
+                    float* minima);
+
 }  // namespace skipserve

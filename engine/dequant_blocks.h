@@ -6,37 +6,14 @@
 #include <cstdint>
 #include <cstring>
 
+#include "kernels/half.h"
+
 namespace skipserve {
-
-inline float FloatOfBits(uint32_t bits) {
-  float f;
-  std::memcpy(&f, &bits, sizeof(f));
-  return f;
-}
-
-inline uint32_t BitsOfFloat(float f) {
-  uint32_t bits;
-  std::memcpy(&bits, &f, sizeof(bits));
-  return bits;
-}
-
-// IEEE half precision, without a branch: normal numbers move their exponent, subnormal ones are
-// the low bits of a float that starts at 0.5.
-inline float HalfToFloat(uint16_t half) {
-  const uint32_t rest = half & 0x7fffu;
-  const uint32_t sign = (half & 0x8000u) << 16;
-  const uint32_t moved = (rest << 13) + ((127u - 15u) << 23);
-  const uint32_t infinite = rest >= 0x7c00u ? (255u - 31u - (127u - 15u)) << 23 : 0u;
-  const uint32_t subnormal = BitsOfFloat(FloatOfBits(rest + 0x3f000000u) - 0.5f);
-  return FloatOfBits(sign | (rest < 0x0400u ? subnormal : moved + infinite));
-}
-
-inline float Bfloat16ToFloat(uint16_t top) { return FloatOfBits(uint32_t{top} << 16); }
 
 inline float HalfAt(const uint8_t* p) {
   uint16_t half;
   std::memcpy(&half, p, sizeof(half));
-  return HalfToFloat(half);
+  return HalfToF32(half);
 }
 
 // --- blocks of 32: element j is a low half-byte for j < 16, a high one from there ----------------
@@ -55,6 +32,24 @@ inline void Q4_1Block(const uint8_t* __restrict in, float* __restrict out) {
   const uint8_t* q = in + 4;
   for (int j = 0; j < 16; ++j) out[j] = d * static_cast<float>(q[j] & 15) + m;
   for (int j = 0; j < 16; ++j) out[j + 16] = d * static_cast<float>(q[j] >> 4) + m;
+}
+
+// 32 elements' half-bytes as codes.
+inline void HalfBytes(const uint8_t* __restrict q, uint8_t* __restrict codes) {
+  for (int j = 0; j < 16; ++j) codes[j] = q[j] & 15;
+  for (int j = 0; j < 16; ++j) codes[j + 16] = q[j] >> 4;
+}
+
+inline void Q4_0Codes(const uint8_t* in, uint8_t* codes, float* scale, float* minimum) {
+  *scale = HalfAt(in);
+  *minimum = -8.0f * *scale;
+  HalfBytes(in + 2, codes);
+}
+
+inline void Q4_1Codes(const uint8_t* in, uint8_t* codes, float* scale, float* minimum) {
+  *scale = HalfAt(in);
+  *minimum = HalfAt(in + 2);
+  HalfBytes(in + 4, codes);
 }
 
 // The fifth bits of a block: bit j of 4 little-endian bytes, as 0 or 16.
@@ -120,6 +115,20 @@ inline void Q4_KBlock(const uint8_t* __restrict in, float* __restrict out) {
     const float d1 = d * scale[2 * pair + 1], m1 = dmin * minimum[2 * pair + 1];
     for (int j = 0; j < 32; ++j) o[j] = d0 * static_cast<float>(q[j] & 15) - m0;
     for (int j = 0; j < 32; ++j) o[j + 32] = d1 * static_cast<float>(q[j] >> 4) - m1;
+  }
+}
+
+inline void Q4_KCodes(const uint8_t* __restrict in, uint8_t* __restrict codes,
+                      float* __restrict scales, float* __restrict minima) {
+  const float d = HalfAt(in), dmin = HalfAt(in + 2);
+  uint8_t scale[8], minimum[8];
+  UnpackScales(in + 4, scale, minimum);
+  for (int group = 0; group < 8; ++group) {
+    scales[group] = d * scale[group];
+    minima[group] = -(dmin * minimum[group]);
+    const uint8_t* q = in + 16 + 32 * (group / 2);
+    const int shift = group % 2 * 4;
+    for (int j = 0; j < 32; ++j) codes[32 * group + j] = (q[j] >> shift) & 15;
   }
 }
 

@@ -63,27 +63,36 @@ absl::StatusOr<WeightSource> MakeWeightSource(absl::string_view name, const Stor
   source.out_features = tensor.shape.size() == 2 ? tensor.shape.front() : 1;
   const int64_t rows = source.out_features, cols = source.in_features;
   const int64_t row_bytes = static_cast<int64_t>(tensor.data.size()) / rows;
-  const char* data = tensor.data.data();
-  const StoredType type = tensor.type;
-  if (interleaved_head_dim == 0) {
-    source.read = [=](int64_t begin, int64_t count, float* out) {
-      assert(begin >= 0 && count >= 0 && begin <= rows - count);
-      Dequantize(type, data + begin * row_bytes, count * cols, out);
-    };
-    return source;
-  }
-  if (interleaved_head_dim % 2 != 0 || rows % interleaved_head_dim != 0) {
+  if (interleaved_head_dim != 0 &&
+      (interleaved_head_dim % 2 != 0 || rows % interleaved_head_dim != 0)) {
     return absl::InvalidArgumentError(absl::StrCat("tensor ", name, " has ", rows,
                                                    " rows, which are no whole number of heads of ",
                                                    interleaved_head_dim));
   }
+  // Where rows from `row` on lie, and how many of them side by side.
+  const auto in_file = [=, data = tensor.data.data()](int64_t row, int64_t count) {
+    assert(row >= 0 && count >= 0 && row <= rows - count);
+    if (interleaved_head_dim == 0) return std::pair(data + row * row_bytes, count);
+    const int64_t in_head = row % interleaved_head_dim, half = interleaved_head_dim / 2;
+    const int64_t at = row - in_head + 2 * (in_head % half) + in_head / half;
+    return std::pair(data + at * row_bytes, std::min<int64_t>(count, 1));
+  };
+  const StoredType type = tensor.type;
   source.read = [=](int64_t begin, int64_t count, float* out) {
-    assert(begin >= 0 && count >= 0 && begin <= rows - count);
-    const int64_t half = interleaved_head_dim / 2;
-    for (int64_t row = begin; row < begin + count; ++row, out += cols) {
-      const int64_t in_head = row % interleaved_head_dim;
-      const int64_t in_file = row - in_head + 2 * (in_head % half) + in_head / half;
-      Dequantize(type, data + in_file * row_bytes, cols, out);
+    for (const int64_t end = begin + count; begin < end;) {
+      const auto [from, together] = in_file(begin, end - begin);
+      Dequantize(type, from, together * cols, out);
+      begin += together;
+      out += together * cols;
+    }
+  };
+  if (!IsFourBits(type)) return source;
+  source.read_four_bits = [=](int64_t begin, int64_t count, FourBitRows out) {
+    for (const int64_t end = begin + count; begin < end;) {
+      const auto [from, together] = in_file(begin, end - begin);
+      UnpackFourBits(type, from, together * cols, out.codes, out.scales, out.minima);
+      begin += together;
+      out = out.From(together, cols);
     }
   };
   return source;

@@ -16,7 +16,7 @@ namespace skipserve {
 struct EngineOptions {
   std::string model_path;        // a .gguf file or a Hugging Face folder
   std::string backend = "cpu";   // "cpu" or "reference"
-  std::string dtype = "auto";    // "f32", "bf16", "int8" or "auto": of weights and KV
+  std::string dtype = "auto";    // "f32", "bf16", "int8", "int4" or "auto": of weights and KV
   int threads = 0;               // 0: the cores this process may use
   int64_t kv_memory_mb = 0;      // 0: room for four full contexts, at most 40 % of the memory
   int64_t max_context = 0;       // tokens of prompt and answer; 0: the model's

@@ -13,12 +13,13 @@ absl::StatusOr<Precision> ChoosePrecision(const std::string& name) {
   if (name == "auto") return ChoosePrecision(CpuHasFastBf16() ? "bf16" : "f32");
   static constexpr Precision kAll[] = {{"f32", WeightType::kF32, DType::kF32},
                                        {"bf16", WeightType::kBF16, DType::kBF16},
-                                       {"int8", WeightType::kInt8, DType::kBF16}};
+                                       {"int8", WeightType::kInt8, DType::kBF16},
+                                       {"int4", WeightType::kInt4, DType::kBF16}};
   for (const Precision& p : kAll) {
     if (name == p.name) return p;
   }
   return absl::InvalidArgumentError(
-      absl::StrCat("--dtype is \"", name, "\"; it must be auto, f32, bf16 or int8"));
+      absl::StrCat("--dtype is \"", name, "\"; it must be auto, f32, bf16, int8 or int4"));
 }
 
 absl::StatusOr<std::unique_ptr<Ops>> MakeOps(const std::string& backend, int threads) {

@@ -15,13 +15,13 @@ namespace skipserve {
 
 // What --dtype stands for.
 struct Precision {
-  const char* name;  // "f32", "bf16" or "int8"
+  const char* name;  // "f32", "bf16", "int8" or "int4"
   WeightType weights;
   DType kv;
 };
 
-// "f32", "bf16", "int8" (of weights; KV is bf16 then), or "auto": bf16 where the machine is fast at
-// it, else f32. INVALID_ARGUMENT names --dtype.
+// "f32", "bf16", "int8" or "int4" (of weights; KV is bf16 then), or "auto": bf16 where the machine
+// is fast at it, else f32. INVALID_ARGUMENT names --dtype.
 absl::StatusOr<Precision> ChoosePrecision(const std::string& name);
 
 // "cpu" on `threads` threads (0: the cores this process may use), or "reference". INVALID_ARGUMENT

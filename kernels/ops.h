@@ -40,12 +40,28 @@ enum class WeightUse {
   kDecode,  // Embed and DecodeMatMul only
 };
 
+// Rows [rows, in_features] of values of 4 bits: value = scale * code + minimum.
+struct FourBitRows {
+  static constexpr int64_t kRun = 32;  // inputs that share a scale and a minimum
+  uint8_t* codes = nullptr;            // [rows, in_features], 0 to 15
+  float* scales = nullptr;             // [rows, in_features / kRun]
+  float* minima = nullptr;             // likewise
+
+  FourBitRows From(int64_t row, int64_t in_features) const {
+    const int64_t runs = row * (in_features / kRun);
+    return {codes + runs * kRun, scales + runs, minima + runs};
+  }
+};
+
 // Where a weight comes from: `read(row_begin, row_count, out)` writes float32 rows [row_count,
 // in_features] to host memory; it may be called from several threads, for any rows, in any order.
 struct WeightSource {
   int64_t out_features = 0;
   int64_t in_features = 0;
   std::function<void(int64_t row_begin, int64_t row_count, float* out)> read;
+  // The same rows, where they are kept in 4 bits; else null.
+  std::function<void(int64_t row_begin, int64_t row_count, const FourBitRows& out)>
+      read_four_bits{};
 };
 
 // How a KV block lies in memory. A block holds `block_tokens` tokens of one layer of one sequence:
@@ -98,8 +114,7 @@ struct Projection {
   TensorView out;
 };
 
-// SwiGLU between two products: W_down (silu(W_gate h) * (W_up h)), h = RmsNorm(x). Both weights are
-// of one type.
+// SwiGLU between two products: W_down (silu(W_gate h) * (W_up h)), h = RmsNorm(x).
 struct FeedForwardWeights {
   TensorView gain;  // [1, width]
   float eps = 0;
@@ -136,7 +151,8 @@ class Ops {
   virtual void Upload(const void* host, void* device, size_t bytes) = 0;
   virtual void Download(const void* device, void* host, size_t bytes) = 0;
   // Stores `source` as `type` (kF32 exact; kBF16 rounded to nearest even; kInt8 with the largest
-  // magnitude of a row at 127).
+  // magnitude of a row at 127; kInt4, of a source in 4 bits only, with its own codes, their scales
+  // and minima rounded to float16).
   virtual absl::StatusOr<std::unique_ptr<Weight>> LoadWeight(const WeightSource& source,
                                                              WeightType type, WeightUse use) = 0;
 

@@ -12,10 +12,19 @@ enum class DType { kF32, kBF16 };
 
 inline size_t DTypeBytes(DType t) { return t == DType::kF32 ? 4 : 2; }
 
-// How a weight matrix is kept and multiplied. kInt8: its rows (outputs), rotated by a Hadamard transform
-// so that no value stands out, as 8 bits a value and one scale, and the rows that it multiplies
-// likewise, so that a product is one of integers.
-enum class WeightType { kF32, kBF16, kInt8 };
+// How a weight matrix is kept and multiplied.
+enum class WeightType {
+  kF32,
+  kBF16,
+  // Its rows (outputs), rotated by a Hadamard transform so that no value stands out, as 8 bits a
+  // value and one scale, and the rows that it multiplies likewise, so that a product is one of
+  // integers.
+  kInt8,
+  // 4 bits a value, a scale and a minimum for each run of inputs, as its file has them. Prompts
+  // multiply what these stand for (rounded to bf16 where kBF16 would be); a decode step's rows are
+  // rounded to 8 bits with a scale for each run.
+  kInt4,
+};
 
 // A row-major float32 matrix [rows, cols] in backend memory; row i starts `stride` elements after
 // row i - 1. Heads lie side by side in a row: [num_tokens, num_heads * head_dim]. Does not own its

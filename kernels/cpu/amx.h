@@ -4,13 +4,10 @@
 
 #include <cstdint>
 
+#include "kernels/cpu/intrinsics.h"
+
 #if defined(__x86_64__) && defined(__linux__)
 #define SKIPSERVE_HAS_AMX 1
-#ifndef __clang__  // GCC's own header warns, inlined wherever it is (its bug 105593)
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
-#include <immintrin.h>
 #endif
 
 namespace skipserve::cpu {

@@ -10,6 +10,7 @@
 
 #include "kernels/cpu/bf16_attention.h"
 #include "kernels/cpu/buffer_cache.h"
+#include "kernels/cpu/four_bit_weights.h"
 #include "kernels/cpu/packed_gemm.h"
 #include "kernels/cpu/scratch.h"
 #include "kernels/cpu/thread_pool.h"
@@ -20,7 +21,7 @@
 namespace skipserve::cpu {
 
 // Row-major values of float32 or bf16; or, of bf16 where the machine multiplies it natively and of
-// int8, tiles.
+// int8, tiles; or blocks of 4 bits.
 class CpuWeight : public Weight {
  public:
   CpuWeight(int64_t out_features, int64_t in_features, DType dtype, Buffer values)
@@ -33,13 +34,21 @@ class CpuWeight : public Weight {
         in_features_(tiled->k()),
         tiled_(std::move(tiled)),
         gemm_(std::move(gemm)) {}
+  CpuWeight(std::unique_ptr<FourBitWeights> four_bits, std::unique_ptr<PackedGemm> gemm)
+      : out_features_(four_bits->n()),
+        in_features_(four_bits->k()),
+        four_bits_(std::move(four_bits)),
+        gemm_(std::move(gemm)) {}
 
   int64_t out_features() const override { return out_features_; }
   int64_t in_features() const override { return in_features_; }
-  size_t bytes() const override { return tiled_ ? tiled_->bytes() : values_.bytes(); }
-  const TiledWeights* tiled() const { return tiled_.get(); }  // may be null
-  const PackedGemm* gemm() const { return gemm_.get(); }      // of tiles, may be null
-  // Where there are no tiles:
+  size_t bytes() const override {
+    return tiled_ ? tiled_->bytes() : four_bits_ ? four_bits_->bytes() : values_.bytes();
+  }
+  const TiledWeights* tiled() const { return tiled_.get(); }            // may be null
+  const FourBitWeights* four_bits() const { return four_bits_.get(); }  // may be null
+  const PackedGemm* gemm() const { return gemm_.get(); }  // of one of these, may be null
+  // Where there is neither:
   DType dtype() const { return dtype_; }
   const void* values() const { return values_.data(); }
 
@@ -49,6 +58,7 @@ class CpuWeight : public Weight {
   DType dtype_ = DType::kF32;
   Buffer values_;
   std::unique_ptr<TiledWeights> tiled_;
+  std::unique_ptr<FourBitWeights> four_bits_;
   std::unique_ptr<PackedGemm> gemm_;
 };
 
@@ -116,8 +126,20 @@ class CpuOps : public Ops {
     });
   }
 
+  // Calls fn(begin, end) for blocks of 64 outputs. One is tens of KiB of weights, a task's worth;
+  // but claiming a task costs as much as loading the tiles' shape, so several where there are many.
+  template <class Fn>
+  void ForBlocks(int64_t blocks, Fn fn) {
+    const int64_t step = std::clamp<int64_t>(blocks / (8 * pool_.threads()), 1, 16);
+    pool_.ParallelFor((blocks + step - 1) / step, [&](int64_t task, int) {
+      fn(task * step, std::min(blocks, (task + 1) * step));
+    });
+  }
+
   void DecodeTiled(TensorView a, const TiledWeights& w, TensorView out);
+  void DecodeFourBits(TensorView a, const FourBitWeights& w, TensorView out);
   TensorView RoundedTo(WeightType type, TensorView a, Scratch& room);
+  absl::StatusOr<std::unique_ptr<Weight>> LoadFourBits(const WeightSource& source, WeightUse use);
   absl::StatusOr<std::unique_ptr<Weight>> LoadTiled(const WeightSource& source, WeightType type,
                                                     WeightUse use);
   const Bf16Attention* FindBf16Attention(const KvLayout& layout);

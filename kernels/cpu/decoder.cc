@@ -5,6 +5,7 @@
 #include "kernels/chosen_rows.h"
 #include "kernels/cpu/amx.h"
 #include "kernels/cpu/cpu_ops.h"
+#include "kernels/cpu/four_bit_kernels.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/gemv.h"
 #include "kernels/cpu/quantize.h"
@@ -29,6 +30,8 @@ void CpuOps::Embed(const Weight& table, IndexView ids, TensorView out) {
     const int64_t at = ids.data[i] * w.in_features();
     if (w.tiled() != nullptr) {
       w.tiled()->Read(ids.data[i], Row(out, i));
+    } else if (w.four_bits() != nullptr) {
+      w.four_bits()->Read(ids.data[i], Row(out, i));
     } else if (w.dtype() == DType::kF32) {
       std::copy_n(static_cast<const float*>(w.values()) + at, out.cols, Row(out, i));
     } else {
@@ -56,6 +59,12 @@ void CpuOps::MatMul(TensorView a, const Weight& weight, TensorView out) {
       return room;
     };
     Gemm(RoundedTo(w.tiled()->type(), a, rounded_), rows, out, pool_, scratch_);
+  } else if (w.four_bits() != nullptr) {
+    const auto rows = [&](int64_t begin, int64_t count, float* room) {
+      for (int64_t i = 0; i < count; ++i) w.four_bits()->Read(begin + i, room + i * a.cols);
+      return room;
+    };
+    Gemm(a, rows, out, pool_, scratch_);
   } else {
     const auto rows = [&](int64_t begin, int64_t count, float* room) -> const float* {
       if (w.dtype() == DType::kF32) return static_cast<const float*>(w.values()) + begin * a.cols;
@@ -114,10 +123,10 @@ void CpuOps::FeedForward(TensorView x, IndexView rows, const FeedForwardWeights&
   const auto& down = static_cast<const CpuWeight&>(*w.down);
   assert(w.gain.cols == x.cols && gate_up.in_features() == x.cols && down.out_features() == x.cols);
   assert(gate_up.out_features() == 2 * down.in_features());
-  if (gate_up.gemm() != nullptr && gate_up.gemm()->gated() && down.gemm() != nullptr) {
-    assert(gate_up.tiled()->type() == down.tiled()->type());
-    gate_up.gemm()->FeedForward({x, rows, w.gain.data, w.eps}, *down.gemm(), {x, rows, true}, pool_,
-                                scratch_);
+  const PackedGemm* const gemm = gate_up.gemm();
+  if (gemm != nullptr && gemm->gated() && down.gemm() != nullptr && gemm->Feeds(*down.gemm())) {
+    gemm->FeedForward({x, rows, w.gain.data, w.eps}, *down.gemm(), {x, rows, true}, pool_,
+                      scratch_);
     return;
   }
   const int64_t n = CountOf(x, rows), f = down.in_features();
@@ -136,6 +145,7 @@ void CpuOps::DecodeMatMul(TensorView a, const Weight& weight, TensorView out) {
   assert(a.rows <= kMaxDecodeRows);
   if (a.rows == 0) return;
   if (w.tiled() != nullptr) return DecodeTiled(a, *w.tiled(), out);
+  if (w.four_bits() != nullptr) return DecodeFourBits(a, *w.four_bits(), out);
   constexpr int64_t kTaskBytes =
       48 * 1024;  // of weights: enough tasks to share, few enough to claim cheaply
   const int64_t group_bytes = kGemvGroup * std::max<int64_t>(1, a.cols) * DTypeBytes(w.dtype());
@@ -147,17 +157,10 @@ void CpuOps::DecodeMatMul(TensorView a, const Weight& weight, TensorView out) {
 }
 
 void CpuOps::DecodeTiled(TensorView a, const TiledWeights& w, TensorView out) {
-  // A block of outputs is tens of KiB of weights, a task's worth; but claiming a task costs as much
-  // as loading the tiles' shape, so several blocks where there are many.
-  const int64_t step = std::clamp<int64_t>(w.output_blocks() / (8 * pool_.threads()), 1, 16);
-  const auto for_blocks = [&](auto&& run) {
-    pool_.ParallelFor((w.output_blocks() + step - 1) / step, [&](int64_t task, int) {
-      run(task * step, std::min(w.output_blocks(), (task + 1) * step));
-    });
-  };
   if (!AmxReady()) {
     const TensorView rounded = RoundedTo(w.type(), a, rounded_);
-    for_blocks([&](int64_t begin, int64_t end) { TiledGemv(rounded, w, begin, end, out); });
+    ForBlocks(w.output_blocks(),
+              [&](int64_t begin, int64_t end) { TiledGemv(rounded, w, begin, end, out); });
     return;
   }
   const int64_t words = w.padded_inputs() / w.per_word();  // a row
@@ -170,7 +173,22 @@ void CpuOps::DecodeTiled(TensorView a, const TiledWeights& w, TensorView out) {
     scales[i] = w.RoundRow(Row(a, i), values + i * words);
   }
   const TiledRows rows = {a.rows, values, scales};
-  for_blocks([&](int64_t begin, int64_t end) { AmxGemv(rows, w, begin, end, out); });
+  ForBlocks(w.output_blocks(),
+            [&](int64_t begin, int64_t end) { AmxGemv(rows, w, begin, end, out); });
+}
+
+void CpuOps::DecodeFourBits(TensorView a, const FourBitWeights& w, TensorView out) {
+  const int64_t runs = w.input_blocks();
+  auto* const scales =
+      static_cast<float*>(rounded_.Bytes(a.rows * (2 * runs * sizeof(float) + w.k())));
+  float* const sums = scales + a.rows * runs;
+  auto* const codes = reinterpret_cast<int8_t*>(sums + a.rows * runs);
+  for (int64_t i = 0; i < a.rows; ++i) {
+    QuantizeRuns(Row(a, i), w.k(), codes + i * w.k(), scales + i * runs, sums + i * runs);
+  }
+  static const auto gemv = VnniReady() ? &VnniGemv : &FourBitGemv;
+  const CodedRows rows = {a.rows, codes, scales, sums};
+  ForBlocks(w.output_blocks(), [&](int64_t begin, int64_t end) { gemv(rows, w, begin, end, out); });
 }
 
 void CpuOps::AddBias(TensorView x, TensorView bias) {

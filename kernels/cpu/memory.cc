@@ -12,6 +12,13 @@
 
 namespace skipserve {
 namespace cpu {
+namespace {
+
+bool GatesFillBlocks(const WeightSource& source) {
+  return source.out_features % (2 * TiledWeights::kOutputs) == 0;
+}
+
+}  // namespace
 
 absl::Status CpuOps::CheckHeadDim(int32_t head_dim) const {
   if (head_dim % 8 == 0) return absl::OkStatus();
@@ -37,6 +44,7 @@ absl::StatusOr<std::unique_ptr<Weight>> CpuOps::LoadWeight(const WeightSource& s
   if (type == WeightType::kInt8 || (type == WeightType::kBF16 && CpuHasFastBf16())) {
     return LoadTiled(source, type, use);
   }
+  if (type == WeightType::kInt4) return LoadFourBits(source, use);
   const DType dtype = type == WeightType::kF32 ? DType::kF32 : DType::kBF16;
   absl::StatusOr<Buffer> values = weights_.Allocate(n * k * DTypeBytes(dtype));
   if (!values.ok()) return values.status();
@@ -64,10 +72,21 @@ absl::StatusOr<std::unique_ptr<Weight>> CpuOps::LoadTiled(const WeightSource& so
   std::unique_ptr<PackedGemm> gemm;
   const bool native = type == WeightType::kInt8 ? AmxReady() : CpuHasFastBf16();
   if (native && use != WeightUse::kDecode) {
-    const bool whole = tiled->n() % (2 * TiledWeights::kOutputs) == 0;
-    gemm = PackedGemm::Make(*tiled, use == WeightUse::kGated && whole);
+    gemm = PackedGemm::Make(*tiled, use == WeightUse::kGated && GatesFillBlocks(source));
   }
   return std::make_unique<CpuWeight>(std::move(tiled), std::move(gemm));
+}
+
+absl::StatusOr<std::unique_ptr<Weight>> CpuOps::LoadFourBits(const WeightSource& source,
+                                                             WeightUse use) {
+  absl::StatusOr<FourBitWeights> packed = FourBitWeights::Pack(source, weights_, pool_, scratch_);
+  if (!packed.ok()) return packed.status();
+  auto four_bits = std::make_unique<FourBitWeights>(*std::move(packed));
+  std::unique_ptr<PackedGemm> gemm;
+  if (CpuHasFastBf16() && use != WeightUse::kDecode) {
+    gemm = PackedGemm::Make(*four_bits, use == WeightUse::kGated && GatesFillBlocks(source));
+  }
+  return std::make_unique<CpuWeight>(std::move(four_bits), std::move(gemm));
 }
 
 }  // namespace cpu

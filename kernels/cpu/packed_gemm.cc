@@ -1,6 +1,8 @@
 #include "kernels/cpu/packed_gemm.h"
 
 #include <algorithm>
+#include <functional>
+#include <utility>
 
 #include "kernels/chosen_rows.h"
 #include "kernels/cpu/carver.h"
@@ -18,22 +20,45 @@ using dnnl::memory;
 // The only row count that a primitive is made for: a new prompt length compiles nothing, and a row
 // is summed in one order whatever its company. With AMX the order follows the row count.
 constexpr int64_t kRows = 64;
-// Of a feed-forward, whose gates' results are halved on the spot: tiles of a task, which share a
-// panel of the gates while it is in L2. Other weights are multiplied as a whole: 512 rows by
-// 768 x 576 take 0.39 ms so, 0.44 by panels; by 2 * 1536 x 576 1.77 ms by one panel, 1.46 by many.
-// Weights fetched ahead of their panel, by prefetches or by loads, gained nothing.
-constexpr int64_t kTaskTiles = 4;
+// Of a feed-forward, whose gates' results are halved on the spot, and of weights that are widened:
+// tiles of a task, which share a panel while it is in L2. Other weights are multiplied as a whole:
+// 512 rows by 768 x 576 take 0.39 ms so, 0.44 by panels; by 2 * 1536 x 576 1.77 ms by one
+// panel, 1.46 by many. Weights fetched ahead of their panel, by prefetches or by loads, gained
+// nothing.
+constexpr int64_t kTaskTiles = 8;
 constexpr int64_t kPanelBytes = 512 * 1024;
+
+constexpr int64_t kStep = TiledWeights::kOutputs;  // of a panel's columns
+
+// What DnnlGemm multiplies.
+struct Tiles {
+  int64_t n, k;
+  WeightType type;
+  const float* scales;  // of int8
+  // Those of outputs [begin, end), whole blocks: where they lie, or `room`, filled.
+  std::function<const uint32_t*(int64_t begin, int64_t end, uint32_t* room)> panel;
+  bool in_room;
+
+  int64_t column_bytes() const {
+    const int64_t per_word = type == WeightType::kInt8 ? 4 : 2;
+    const int64_t block_inputs = TiledWeights::kWords * per_word;
+    return (k + block_inputs - 1) / block_inputs * TiledWeights::kWords * sizeof(uint32_t);
+  }
+};
 
 class DnnlGemm : public PackedGemm {
  public:
-  DnnlGemm(const TiledWeights& w, bool gated)
-      : w_(w), n_(w.n()), k_(w.k()), gated_(gated), engine_(dnnl::engine::kind::cpu, 0) {
-    constexpr int64_t kStep = TiledWeights::kOutputs;
+  DnnlGemm(Tiles tiles, bool gated)
+      : w_(std::move(tiles)),
+        n_(w_.n),
+        k_(w_.k),
+        gated_(gated),
+        engine_(dnnl::engine::kind::cpu, 0) {
     const int64_t part = gated ? n_ / 2 : n_;
-    const int64_t column_bytes = w.input_blocks() * TiledWeights::kWords * sizeof(uint32_t);
     const int64_t most =
-        gated ? std::max<int64_t>(1, kPanelBytes / (column_bytes * kStep)) * kStep : n_;
+        gated || w_.in_room
+            ? std::max<int64_t>(1, kPanelBytes / (w_.column_bytes() * kStep)) * kStep
+            : n_;
     const int64_t panels = (part + most - 1) / most;
     const int64_t even = (part + panels - 1) / panels;
     const int64_t columns = (even + kStep - 1) / kStep * kStep;
@@ -45,7 +70,7 @@ class DnnlGemm : public PackedGemm {
     most_columns_ = std::min(columns, part);
   }
 
-  bool RoundsAs(const DnnlGemm& like) const { return k_ == like.k_ && w_.type() == like.w_.type(); }
+  bool RoundsAs(const DnnlGemm& like) const { return k_ == like.k_ && w_.type == like.w_.type; }
 
   static const DnnlGemm& Of(const PackedGemm* gemm) { return static_cast<const DnnlGemm&>(*gemm); }
 
@@ -53,20 +78,25 @@ class DnnlGemm : public PackedGemm {
   static void RunAll(const Input& a, absl::Span<const Product> products, ThreadPool& pool,
                      std::vector<Scratch>& scratch) {
     const DnnlGemm& first = Of(products[0].w);
-    ForTasks(CountOf(a.x, a.rows), 1, pool, [&](int64_t begin, int64_t count, int thread) {
-      Rows rows;
-      Room room;
-      for (const Product& p : products) room.Fit(Of(p.w));
-      Carve(scratch[thread], [&](Carver& carver) {
-        first.Take(count, carver, rows);
-        room.Take(carver);
-      });
-      first.Round(a, begin, count, rows);
-      for (const Product& p : products) Of(p.w).MultiplyTo(rows, room, begin, count, p.out);
-    });
+    const bool widened = std::any_of(products.begin(), products.end(),
+                                     [](const Product& p) { return Of(p.w).w_.in_room; });
+    ForTasks(CountOf(a.x, a.rows), widened ? kTaskTiles : 1, pool,
+             [&](int64_t begin, int64_t count, int thread) {
+               Rows rows;
+               Room room;
+               for (const Product& p : products) room.Fit(Of(p.w));
+               Carve(scratch[thread], [&](Carver& carver) {
+                 first.Take(count, carver, rows);
+                 room.Take(carver);
+               });
+               first.Round(a, begin, count, rows);
+               for (const Product& p : products)
+                 Of(p.w).MultiplyTo(rows, room, begin, count, p.out);
+             });
   }
 
   bool gated() const override { return gated_; }
+  bool Feeds(const PackedGemm& down) const override { return Of(&down).w_.type == w_.type; }
 
   void FeedForward(const Input& a, const PackedGemm& other, const Output& out, ThreadPool& pool,
                    std::vector<Scratch>& scratch) const override {
@@ -90,10 +120,7 @@ class DnnlGemm : public PackedGemm {
       } else {
         down.ClearRest(count, activated);
       }
-      for (int64_t row = 0; row < count; row += kRows) {
-        down.MultiplyTo(activated.From(row, down.RowBytes()), room, begin + row,
-                        std::min(kRows, count - row), out);
-      }
+      down.MultiplyTo(activated, room, begin, count, out);
     });
   }
 
@@ -101,8 +128,7 @@ class DnnlGemm : public PackedGemm {
   struct Panel {
     int64_t begin = 0;
     int64_t columns = 0;
-    memory weights;
-    memory::desc dst, scratchpad;
+    memory::desc weights, dst, scratchpad;
     dnnl::matmul product;
   };
 
@@ -122,13 +148,19 @@ class DnnlGemm : public PackedGemm {
     float* first = nullptr;   // [kRows, columns of a panel]
     float* second = nullptr;  // another, where one is gated
     std::byte* scratchpad = nullptr;
+    uint32_t* tiles = nullptr;       // a panel's, where they are widened
+    uint32_t* more_tiles = nullptr;  // another's, where one is gated
     int64_t first_size = 0, second_size = 0;
-    size_t scratchpad_size = 0;
+    size_t scratchpad_size = 0, tiles_size = 0;
 
     void Fit(const DnnlGemm& gemm) {
       const int64_t size = kRows * gemm.most_columns_;
       first_size = std::max(first_size, size);
       if (gemm.gated_) second_size = std::max(second_size, size);
+      if (gemm.w_.in_room) {
+        const int64_t columns = (gemm.most_columns_ + kStep - 1) / kStep * kStep;
+        tiles_size = std::max<size_t>(tiles_size, columns * gemm.w_.column_bytes());
+      }
       for (const Panel& p : gemm.panels_) {
         scratchpad_size = std::max(scratchpad_size, p.scratchpad.get_size());
       }
@@ -137,10 +169,12 @@ class DnnlGemm : public PackedGemm {
       first = carver.Take<float>(first_size);
       second = carver.Take<float>(second_size);
       scratchpad = carver.Take<std::byte>(scratchpad_size);
+      tiles = carver.Take<uint32_t>(tiles_size / sizeof(uint32_t));
+      if (second_size > 0) more_tiles = carver.Take<uint32_t>(tiles_size / sizeof(uint32_t));
     }
   };
 
-  bool int8() const { return w_.type() == WeightType::kInt8; }
+  bool int8() const { return w_.type == WeightType::kInt8; }
   memory::data_type Type() const {
     return int8() ? memory::data_type::s8 : memory::data_type::bf16;
   }
@@ -151,18 +185,23 @@ class DnnlGemm : public PackedGemm {
     Panel p;
     p.begin = begin;
     p.columns = columns;
-    const memory::desc weights(
-        {k_, columns}, Type(),
-        int8() ? memory::format_tag::BA16a64b4a : memory::format_tag::BA16a64b2a);
+    p.weights = {{k_, columns},
+                 Type(),
+                 int8() ? memory::format_tag::BA16a64b4a : memory::format_tag::BA16a64b2a};
     p.dst = {{kRows, columns}, memory::data_type::f32, memory::format_tag::ab};
     dnnl::primitive_attr attr;
     attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);  // threads share the primitives
-    const dnnl::matmul::primitive_desc pd(dnnl::matmul::desc(Src(), weights, p.dst), attr, engine_);
+    const dnnl::matmul::primitive_desc pd(dnnl::matmul::desc(Src(), p.weights, p.dst), attr,
+                                          engine_);
     p.scratchpad = pd.scratchpad_desc();
     p.product = dnnl::matmul(pd);
-    const uint32_t* data = w_.Outputs(begin / TiledWeights::kOutputs);
-    p.weights = memory(weights, engine_, const_cast<uint32_t*>(data));
     return p;
+  }
+
+  memory WeightsOf(const Panel& p, uint32_t* room) const {
+    const uint32_t* const tiles =
+        w_.panel(p.begin / kStep, (p.begin + p.columns + kStep - 1) / kStep, room);
+    return memory(p.weights, engine_, const_cast<uint32_t*>(tiles));
   }
 
   template <class Task>
@@ -220,20 +259,22 @@ class DnnlGemm : public PackedGemm {
                 const Rows& activated, float* hidden) const {
     const size_t half = panels_.size() / 2;
     for (size_t p = 0; p < half; ++p) {
-      const Panel& gate = panels_[p];
+      const Panel &gate = panels_[p], &up = panels_[p + half];
+      const memory gate_weights = WeightsOf(gate, room.tiles);
+      const memory up_weights = WeightsOf(up, room.more_tiles);
       for (int64_t row = 0; row < count; row += kRows) {
         const Rows tile = rows.From(row, RowBytes());
-        Multiply(gate, tile, room, room.first);
-        Multiply(panels_[p + half], tile, room, room.second);
+        Multiply(gate, gate_weights, tile, room, room.first);
+        Multiply(up, up_weights, tile, room, room.second);
         for (int64_t i = 0; i < std::min(kRows, count - row); ++i) {
           float* const at = room.first + i * gate.columns;
-          const float* const up = room.second + i * gate.columns;
+          const float* const by = room.second + i * gate.columns;
           if (int8()) {
-            const float* const scales = w_.scales() + gate.begin;
-            ScaledSwiGluRow(at, scales, up, scales + down.k_, tile.scales[i], gate.columns,
+            const float* const scales = w_.scales + gate.begin;
+            ScaledSwiGluRow(at, scales, by, scales + down.k_, tile.scales[i], gate.columns,
                             hidden + (row + i) * down.k_ + gate.begin);
           } else {
-            SwiGluRow(at, up, gate.columns, at);
+            SwiGluRow(at, by, gate.columns, at);
             std::byte* const rounded = activated.values + (row + i) * down.RowBytes();
             RoundToBf16Native(at, gate.columns, reinterpret_cast<uint16_t*>(rounded) + gate.begin);
           }
@@ -242,18 +283,23 @@ class DnnlGemm : public PackedGemm {
     }
   }
 
-  // The first `count` of the tile's rows to rows [begin, begin + count).
-  void MultiplyTo(const Rows& tile, const Room& room, int64_t begin, int64_t count,
+  // The `count` rows to rows [begin, begin + count).
+  void MultiplyTo(const Rows& rows, const Room& room, int64_t begin, int64_t count,
                   const Output& out) const {
-    const bool direct =
-        count == kRows && panels_.size() == 1 && !out.add && out.rows.empty() && out.x.stride == n_;
+    const bool direct = panels_.size() == 1 && !out.add && out.rows.empty() && out.x.stride == n_;
     for (const Panel& panel : panels_) {
-      float* const to = direct ? out.x.data + begin * out.x.stride : room.first;
-      Multiply(panel, tile, room, to);
-      for (int64_t i = 0; int8() && i < count; ++i) {
-        ScaleRow(to + i * panel.columns, w_.scales() + panel.begin, tile.scales[i], panel.columns);
+      const memory weights = WeightsOf(panel, room.tiles);
+      for (int64_t row = 0; row < count; row += kRows) {
+        const Rows tile = rows.From(row, RowBytes());
+        const int64_t here = std::min(kRows, count - row);
+        float* const to =
+            direct && here == kRows ? out.x.data + (begin + row) * out.x.stride : room.first;
+        Multiply(panel, weights, tile, room, to);
+        for (int64_t i = 0; int8() && i < here; ++i) {
+          ScaleRow(to + i * panel.columns, w_.scales + panel.begin, tile.scales[i], panel.columns);
+        }
+        if (to == room.first) Store(panel, to, begin + row, here, out);
       }
-      if (!direct) Store(panel, to, begin, count, out);
     }
   }
 
@@ -271,17 +317,18 @@ class DnnlGemm : public PackedGemm {
   }
 
   // to [kRows, columns] = the tile by the panel; of int8 not yet scaled.
-  void Multiply(const Panel& panel, const Rows& tile, const Room& room, float* to) const {
+  void Multiply(const Panel& panel, const memory& weights, const Rows& tile, const Room& room,
+                float* to) const {
     dnnl::stream stream(engine_);
     panel.product.execute(
         stream, {{DNNL_ARG_SRC, memory(Src(), engine_, tile.values)},
-                 {DNNL_ARG_WEIGHTS, panel.weights},
+                 {DNNL_ARG_WEIGHTS, weights},
                  {DNNL_ARG_DST, memory(panel.dst, engine_, to)},
                  {DNNL_ARG_SCRATCHPAD, memory(panel.scratchpad, engine_, room.scratchpad)}});
     stream.wait();
   }
 
-  const TiledWeights& w_;
+  Tiles w_;
   int64_t n_;
   int64_t k_;
   bool gated_;
@@ -303,14 +350,31 @@ void PackedGemm::Run(const Input& a, absl::Span<const Product> products, ThreadP
   DnnlGemm::RunAll(a, products, pool, scratch);
 }
 
-std::unique_ptr<PackedGemm> PackedGemm::Make(const TiledWeights& w, bool gated) {
-  if (w.n() == 0 || w.k() == 0) return nullptr;
+namespace {
+
+std::unique_ptr<PackedGemm> MakeOf(Tiles tiles, bool gated) {
+  if (tiles.n == 0 || tiles.k == 0) return nullptr;
   KeepDnnlOnThisThread();
   try {
-    return std::make_unique<DnnlGemm>(w, gated);
+    return std::make_unique<DnnlGemm>(std::move(tiles), gated);
   } catch (const dnnl::error&) {
     return nullptr;
   }
+}
+
+}  // namespace
+
+std::unique_ptr<PackedGemm> PackedGemm::Make(const TiledWeights& w, bool gated) {
+  const auto panel = [&w](int64_t begin, int64_t, uint32_t*) { return w.Outputs(begin); };
+  return MakeOf({w.n(), w.k(), w.type(), w.scales(), panel, false}, gated);
+}
+
+std::unique_ptr<PackedGemm> PackedGemm::Make(const FourBitWeights& w, bool gated) {
+  const auto panel = [&w](int64_t begin, int64_t end, uint32_t* room) {
+    WidenToBf16(w, begin, end, room);
+    return room;
+  };
+  return MakeOf({w.n(), w.k(), WeightType::kBF16, nullptr, panel, true}, gated);
 }
 
 }  // namespace skipserve::cpu

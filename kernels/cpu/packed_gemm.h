@@ -1,7 +1,8 @@
 // Products of prompts for machines that multiply bf16 natively, where float32 GEMM reaches half the
-// rate or less, and of int8 for those with AMX: oneDNN's matmul over tiled weights. What comes
-// before and after a product is done on a tile of rows while it is in the cache. Immutable; run by
-// one thread at a time.
+// rate or less, and of int8 for those with AMX: oneDNN's matmul over tiled weights, or over those
+// of 4 bits, which each thread widens to tiles of bf16 panel by panel. What comes before and after
+// a product is done on a tile of rows while it is in the cache. Immutable; run by one thread at a
+// time.
 #pragma once
 
 #include <cstdint>
@@ -9,6 +10,7 @@
 #include <vector>
 
 #include "absl/types/span.h"
+#include "kernels/cpu/four_bit_weights.h"
 #include "kernels/cpu/scratch.h"
 #include "kernels/cpu/thread_pool.h"
 #include "kernels/cpu/tiled_weights.h"
@@ -37,6 +39,7 @@ class PackedGemm {
   // `gated`: W is a gate's rows and as many more of what it lets through; each must fill whole
   // blocks of the tiled weights. Null where oneDNN has no such product here. `w` outlives it.
   static std::unique_ptr<PackedGemm> Make(const TiledWeights& w, bool gated);
+  static std::unique_ptr<PackedGemm> Make(const FourBitWeights& w, bool gated);
 
   struct Product {
     const PackedGemm* w = nullptr;
@@ -50,8 +53,10 @@ class PackedGemm {
                   std::vector<Scratch>& scratch);
 
   virtual bool gated() const = 0;
-  // Where it is gated: out = (silu(gate) * up) W_down^T of the same product. `down`, of the same
-  // type, multiplies as many inputs as there are gates.
+  // Whether FeedForward takes `down`: both multiply rows of one type.
+  virtual bool Feeds(const PackedGemm& down) const = 0;
+  // Where it is gated: out = (silu(gate) * up) W_down^T of the same product. `down` multiplies as
+  // many inputs as there are gates.
   virtual void FeedForward(const Input& a, const PackedGemm& down, const Output& out,
                            ThreadPool& pool, std::vector<Scratch>& scratch) const = 0;
 };

@@ -71,6 +71,27 @@ void RoundToInt8(float* row, int64_t n) {
   Rotate(row, n);
 }
 
+void RoundRunsToInt8(float* row, int64_t n) {
+  for (int64_t run = 0; run < n; run += FourBitRows::kRun) {
+    float max = 0.0f;
+    for (int64_t j = run; j < run + FourBitRows::kRun; ++j) max = std::max(max, std::abs(row[j]));
+    const float inverse = max < 1e-30f ? 0.0f : 127.0f / max, scale = max / 127.0f;
+    for (int64_t j = run; j < run + FourBitRows::kRun; ++j) {
+      row[j] = std::nearbyint(row[j] * inverse) * scale;
+    }
+  }
+}
+
+void ReferenceOps::DecodeMatMul(TensorView a, const Weight& w, TensorView out) {
+  if (static_cast<const ReferenceWeight&>(w).type() != WeightType::kInt4) return MatMul(a, w, out);
+  std::vector<float> rounded;
+  for (int64_t i = 0; i < a.rows; ++i) {
+    rounded.insert(rounded.end(), Row(a, i), Row(a, i) + a.cols);
+    RoundRunsToInt8(rounded.data() + i * a.cols, a.cols);
+  }
+  MatMul(TensorView(rounded.data(), a.rows, a.cols), w, out);
+}
+
 void ReferenceOps::MatMul(TensorView a, const Weight& weight, TensorView out) {
   const auto& w = static_cast<const ReferenceWeight&>(weight);
   assert(a.cols == w.in_features() && out.cols == w.out_features() && out.rows == a.rows);

@@ -1,6 +1,7 @@
 // Memory and weights of the reference backend: the host's own.
 #include <cstring>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "kernels/bf16.h"
@@ -25,13 +26,31 @@ void ReferenceOps::Download(const void* device, void* host, size_t bytes) {
   if (bytes > 0) std::memcpy(host, device, bytes);
 }
 
+namespace {
+
+void ReadFourBits(const WeightSource& source, float* out) {
+  constexpr int64_t kRun = FourBitRows::kRun;
+  const int64_t runs = source.out_features * source.in_features / kRun;
+  std::vector<uint8_t> codes(runs * kRun);
+  std::vector<float> scales(runs), minima(runs);
+  source.read_four_bits(0, source.out_features, {codes.data(), scales.data(), minima.data()});
+  for (int64_t i = 0; i < runs * kRun; ++i) out[i] = scales[i / kRun] * codes[i] + minima[i / kRun];
+}
+
+}  // namespace
+
 absl::StatusOr<std::unique_ptr<Weight>> ReferenceOps::LoadWeight(const WeightSource& source,
-                                                                 WeightType type, WeightUse /*use*/) {
+                                                                 WeightType type,
+                                                                 WeightUse /*use*/) {
   const int64_t values = source.out_features * source.in_features;
   absl::StatusOr<Buffer> buffer = AllocateHost(values * sizeof(float));
   if (!buffer.ok()) return buffer.status();
   float* data = buffer->f32();
-  if (values > 0) source.read(0, source.out_features, data);
+  if (values > 0 && type == WeightType::kInt4) {
+    ReadFourBits(source, data);
+  } else if (values > 0) {
+    source.read(0, source.out_features, data);
+  }
   if (type == WeightType::kBF16) {
     for (int64_t i = 0; i < values; ++i) data[i] = Bf16ToF32(F32ToBf16(data[i]));
   } else if (type == WeightType::kInt8) {

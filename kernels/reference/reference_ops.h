@@ -35,6 +35,9 @@ class ReferenceWeight : public Weight {
 // As kInt8 rounds a row.
 void RoundToInt8(float* row, int64_t n);
 
+// As a decode step rounds what kInt4 multiplies.
+void RoundRunsToInt8(float* row, int64_t n);
+
 class ReferenceOps : public Ops {
  public:
   std::string name() const override { return "reference"; }
@@ -55,7 +58,7 @@ class ReferenceOps : public Ops {
                   absl::Span<const Projection> projections) override;
   void MatMulAdd(TensorView a, const Weight& w, TensorView x, IndexView rows) override;
   void FeedForward(TensorView x, IndexView rows, const FeedForwardWeights& w) override;
-  void DecodeMatMul(TensorView a, const Weight& w, TensorView out) override { MatMul(a, w, out); }
+  void DecodeMatMul(TensorView a, const Weight& w, TensorView out) override;
   void AddBias(TensorView x, TensorView bias) override;
   void Rope(TensorView x, IndexView positions, const RopeTable& table, int32_t head_dim) override;
   void SwiGlu(TensorView gate_up, TensorView out) override;

@@ -1,0 +1,28 @@
+// How vectors read weights of 4 bits. A row's sums depend on nothing but the row. Thread-safe.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/cpu/four_bit_weights.h"
+#include "kernels/tensor.h"
+
+namespace skipserve::cpu {
+
+// A decode step's activations: value = scale of its run of 32 * code.
+struct CodedRows {
+  int64_t rows = 0;
+  const int8_t* codes = nullptr;  // [rows, k]
+  const float* scales = nullptr;  // [rows, k / 32]
+  const float* sums = nullptr;    // likewise: of a run's values
+};
+
+// out = a W^T, outputs of the blocks [begin, end).
+void FourBitGemv(const CodedRows& a, const FourBitWeights& w, int64_t begin, int64_t end,
+                 TensorView out);
+
+// The same, with FMA bit for bit, where the machine has AVX512-VNNI.
+bool VnniReady();
+void VnniGemv(const CodedRows& a, const FourBitWeights& w, int64_t begin, int64_t end,
+              TensorView out);
+
+}  // namespace skipserve::cpu

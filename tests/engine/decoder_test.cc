@@ -41,6 +41,12 @@ std::unique_ptr<ModelRunner> Open(const std::string& path, RunOptions options = 
   return ModelRunner::Open(path, cpu ? MakeCpuOps(2) : MakeReferenceOps(), options);
 }
 
+// A machine that multiplies bf16 natively rounds the activations too: a layer's two inputs,
+// queries, softmax weights, attention's output and the FFN's activations; K and V may be rounded
+// the other way. With the last input these are independent errors of the unit roundoff 2^-8, so
+// they add as squares; the worst of a few hundred logits lies within four standard deviations.
+double NativeBf16Bound(const ModelConfig& c) { return 4 * std::sqrt(8.0 * c.layers + 1) / 256; }
+
 // A model's folder, its file in it, and whether the CPU backend runs it.
 using GoldenParam = std::tuple<std::string, std::string, bool>;
 class DecoderGolden : public ::testing::TestWithParam<GoldenParam> {};
@@ -106,6 +112,29 @@ TEST(Decoder, DecodingEqualsPrefilling) {
             runner->Run(prompt, nullptr, {}).logits[0]);
 }
 
+// Output and down projections in 4 bits, the others in 8.
+TEST(Decoder, FourBitsOnCpuFollowTheReference) {
+  const std::vector<int32_t> prompt = SomePrompt(333), next = SomePrompt(4, 2);
+  RunOptions options;
+  options.dtype = DType::kBF16;
+  options.weights = WeightType::kInt4;
+  const RunResult expected = Open(kTiny + "tiny.q4.gguf", options)->Run(prompt, nullptr, next);
+  const auto runner = Open(kTiny + "tiny.q4.gguf", options, true);
+  const RunResult actual = runner->Run(prompt, nullptr, next);
+  const double bound = NativeBf16Bound(runner->file().config());
+  for (size_t i = 0; i < expected.logits.size(); ++i) {
+    EXPECT_LT(RelativeError(actual.logits[i], expected.logits[i]), bound);
+  }
+}
+
+TEST(Decoder, FourBitsAreOfFilesThatHaveThem) {
+  const auto file = *ModelFile::Open(kTiny + "tiny.gguf");
+  const auto ops = MakeReferenceOps();
+  const absl::Status status = LoadDecoderWeights(*file, WeightType::kInt4, 64, *ops).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_NE(status.message().find("take int8"), std::string::npos) << status;
+}
+
 TEST(Decoder, ShuffledBlocksEqualContiguous) {
   const std::vector<int32_t> prompt = SomePrompt(100), next = SomePrompt(40, 3);
   for (bool cpu : {false, true}) {
@@ -140,13 +169,7 @@ TEST(Decoder, CpuFollowsTheReference) {
     const RunResult expected = Open(kTiny + "tiny.gguf", options)->Run(prompt, nullptr, next);
     const RunResult actual = runner->Run(prompt, nullptr, next);
     const ModelConfig& c = runner->file().config();
-    // A machine that multiplies bf16 natively rounds the activations too: a layer's two inputs,
-    // queries, softmax weights, attention's output and the FFN's activations; K and V may be
-    // rounded the other way. With the last input these are independent errors of the unit roundoff
-    // 2^-8, so they add as squares; the worst of a few hundred logits lies within four standard
-    // deviations.
-    const double roundings = 8.0 * c.layers + 1;
-    const double bound = dtype == DType::kF32 ? Float32Bound(c) : 4 * std::sqrt(roundings) / 256;
+    const double bound = dtype == DType::kF32 ? Float32Bound(c) : NativeBf16Bound(c);
     for (size_t i = 0; i < expected.logits.size(); ++i) {
       EXPECT_LT(RelativeError(actual.logits[i], expected.logits[i]), bound);
     }

@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/match.h"
+#include "engine/model_file_tensor.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/engine/model_test_files.h"
@@ -83,6 +85,43 @@ TEST(Dequant, EveryHalf) {
       EXPECT_EQ(got[bits], sign * magnitude) << bits;
       EXPECT_EQ(std::signbit(got[bits]), sign < 0) << bits;
     }
+  }
+}
+
+TEST(Dequant, FourBitsAreTheirFloats) {
+  for (const Case& c : kCases) {
+    const bool four_bits = absl::StartsWith(c.name, "Q4");
+    EXPECT_EQ(IsFourBits(c.type), four_bits) << c.name;
+    if (!four_bits) continue;
+    const std::string blocks = Golden(std::string(c.name) + ".blocks");
+    const auto count = static_cast<int64_t>(Golden(std::string(c.name) + ".f32").size() / 4);
+    std::vector<float> want(count), scales(count / 32), minima(count / 32), got(count);
+    std::vector<uint8_t> codes(count);
+    Dequantize(c.type, blocks.data(), count, want.data());
+    UnpackFourBits(c.type, blocks.data(), count, codes.data(), scales.data(), minima.data());
+    for (int64_t i = 0; i < count; ++i) got[i] = scales[i / 32] * codes[i] + minima[i / 32];
+    EXPECT_EQ(got, want) << c.name;
+  }
+}
+
+// Rows of Q and K lie in another order in the file.
+TEST(Dequant, RowsOfASourceInFourBitsAreItsRows) {
+  std::string data(16 * 2 * 20, '\0');
+  uint32_t x = 1;
+  for (char& byte : data) byte = static_cast<char>((x = x * 1664525u + 1013904223u) >> 24);
+  for (size_t block = 0; block < data.size(); block += 20) {
+    data[block + 1] = data[block + 3] = 0x2C;  // no NaN
+  }
+  const StoredTensor tensor = {StoredType::kQ4_1, {16, 64}, data};
+  for (const int64_t head_dim : {0, 8}) {
+    const auto source = MakeWeightSource("w", tensor, head_dim);
+    ASSERT_TRUE(source.ok());
+    std::vector<float> want(11 * 64), scales(11 * 2), minima(11 * 2), got(11 * 64);
+    std::vector<uint8_t> codes(11 * 64);
+    source->read(3, 11, want.data());
+    source->read_four_bits(3, 11, {codes.data(), scales.data(), minima.data()});
+    for (size_t i = 0; i < got.size(); ++i) got[i] = scales[i / 32] * codes[i] + minima[i / 32];
+    EXPECT_EQ(got, want) << head_dim;
   }
 }
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <numeric>
+#include <optional>
 
 #include "engine/tokenizer.h"
 #include "tests/engine/tokenizer_goldens.h"
@@ -32,10 +33,12 @@ class SmolLM2 : public ::testing::Test {
     golden_ = ReadGolden("smollm2_logprobs.json");
     ASSERT_EQ(golden_["cases"].size(), 5u);
   }
-  std::unique_ptr<ModelRunner> Open(DType dtype) const {
+  std::unique_ptr<ModelRunner> Open(DType dtype,
+                                    std::optional<WeightType> weights = std::nullopt) const {
     RunOptions options;
     options.block_tokens = 32;
     options.dtype = dtype;
+    options.weights = weights;
     return ModelRunner::Open(model_, MakeCpuOps(2), options);
   }
 
@@ -64,6 +67,22 @@ TEST_F(SmolLM2, ContinuesAsTransformersDoes) {
     ASSERT_EQ(run.logits.size(), greedy.size());
     for (size_t i = 0; i < greedy.size(); ++i) {
       EXPECT_EQ(Best(run.logits[i], 1)[0], greedy[i]) << "token " << i;
+    }
+  }
+}
+
+// Prompts and decode steps. Measured: 0.46, with all in 8 bits 0.95, in bf16 0.17.
+TEST_F(SmolLM2, FourBitsAsStoredStayClose) {
+  const auto runner = Open(DType::kBF16, WeightType::kInt4), exact = Open(DType::kF32);
+  for (const nlohmann::json& c : golden_["cases"]) {
+    const auto ids = c["ids"].get<std::vector<int32_t>>();
+    const auto greedy = c["greedy"].get<std::vector<int32_t>>();
+    const RunResult want = exact->Run(ids, nullptr, {greedy.begin(), greedy.end() - 1});
+    const RunResult got = runner->Run(ids, nullptr, {greedy.begin(), greedy.end() - 1});
+    for (size_t i = 0; i < greedy.size(); ++i) {
+      for (const int32_t id : Best(want.logits[i], 10)) {
+        EXPECT_NEAR(LogProb(got.logits[i], id), LogProb(want.logits[i], id), 0.7) << i;
+      }
     }
   }
 }

@@ -5,6 +5,7 @@ Usage: python3 tests/golden/make_tiny_model.py [--out tests/golden/tiny]
 Needs: torch, transformers, tokenizers, gguf, numpy. The output is committed; run this only to change the models.
 
   hf/, tiny.gguf, logits.json               llama, tied, bfloat16, plain RoPE; 6 layers, heads * head_dim != width
+  tiny.q4.gguf                              the same, o_proj in Q4_1 and down_proj in Q4_0, as their rows fill blocks
   llama3/hf/, llama3/tiny.gguf, ...         llama, untied, float32, llama3 RoPE scaling, shards with an index, BOS
   qwen2/hf/, qwen2/tiny.gguf, ...           qwen2 with QKV bias, tied, float16
   linear/hf/, linear/tiny.gguf, ...         llama, tied, float16, linear RoPE scaling; as small as can be
@@ -143,7 +144,7 @@ def gguf_name(name):
     return f"blk.{layer}.{part}.{rest[-1]}"
 
 
-def write_gguf(path, kind, model, dtype, tok):
+def write_gguf(path, kind, model, dtype, tok, four_bits=False):
     c = model.config
     arch = "qwen2" if kind == "qwen2" else "llama"
     head_dim = getattr(c, "head_dim", None) or c.hidden_size // c.num_attention_heads
@@ -188,7 +189,10 @@ def write_gguf(path, kind, model, dtype, tok):
             x = permute(x, c.num_attention_heads)
         if arch == "llama" and "k_proj" in name:
             x = permute(x, c.num_key_value_heads)
-        if x.ndim == 2 and dtype == torch.bfloat16:
+        if four_bits and ("o_proj" in name or "down_proj" in name):
+            stored = gguf.GGMLQuantizationType["Q4_1" if "o_proj" in name else "Q4_0"]
+            w.add_tensor(gguf_name(name), gguf.quants.quantize(x, stored), raw_dtype=stored)
+        elif x.ndim == 2 and dtype == torch.bfloat16:
             bits = (np.ascontiguousarray(x).view(np.uint32) >> 16).astype(np.uint16)
             w.add_tensor(gguf_name(name), bits.view(np.uint8), raw_dtype=gguf.GGMLQuantizationType.BF16)
         elif x.ndim == 2 and dtype == torch.float16:
@@ -231,6 +235,8 @@ def main():
         model.save_pretrained(hf, max_shard_size="60KB" if kind == "llama3" else "1GB")
         tok.save_pretrained(hf)
         write_gguf(str(top / "tiny.gguf"), kind, model, dtype, tok)
+        if kind == "smollm":
+            write_gguf(str(top / "tiny.q4.gguf"), kind, model, dtype, tok, four_bits=True)
         lengths = {"smollm": [1, 5, 33, 300, 300], "linear": [33, 300]}.get(kind, [1, 5, 33, 300])
         write_logits(top / "logits.json", hf, lengths)
 

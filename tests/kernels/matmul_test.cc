@@ -8,8 +8,11 @@
 #include "gtest/gtest.h"
 #include "kernels/bf16.h"
 #include "kernels/cpu/amx.h"
+#include "kernels/cpu/four_bit_kernels.h"
+#include "kernels/cpu/native_bf16.h"
 #include "kernels/cpu/quantize.h"
 #include "kernels/cpu/tiled_gemv.h"
+#include "kernels/half.h"
 #include "kernels/reference/reference_ops.h"
 #include "tests/kernels/support.h"
 
@@ -19,7 +22,8 @@ namespace {
 using Operation = void (Ops::*)(TensorView a, const Weight& w, TensorView out);
 constexpr Operation kPrefill = &Ops::MatMul;
 constexpr Operation kDecode = &Ops::DecodeMatMul;
-constexpr WeightType kTypes[] = {WeightType::kF32, WeightType::kBF16, WeightType::kInt8};
+constexpr WeightType kTypes[] = {WeightType::kF32, WeightType::kBF16, WeightType::kInt8,
+                                 WeightType::kInt4};
 
 Matrix Product(Ops& ops, Operation operation, const Matrix& a, const Weight& w,
                int64_t padding = 0) {
@@ -31,10 +35,14 @@ Matrix Product(Ops& ops, Operation operation, const Matrix& a, const Weight& w,
 
 // Two sums of k products, each off by at most k roundings of |a| |w|; rounding the activations to
 // bf16, which only machines with native bf16 products do, for decode steps only on AMX, adds 2^-8.
+// Of 4 bits, prompts round the weights so too, and decode steps sum scales and minima apart, whose
+// products are up to 8 times |a| |w|.
 double Tolerance(const Matrix& a, const Matrix& w, WeightType type, Operation operation) {
-  const bool native = operation == kPrefill ? CpuHasFastBf16() : cpu::AmxReady();
-  const bool rounded = type == WeightType::kBF16 && native;
-  const double relative = 2.0 * (a.cols + 1) * kUnit + (rounded ? 1.0 / 256 : 0.0);
+  const bool four_bits = type == WeightType::kInt4;
+  const bool native = operation == kPrefill ? CpuHasFastBf16() : cpu::AmxReady() && !four_bits;
+  const bool rounded = (type == WeightType::kBF16 || four_bits) && native;
+  const double sums = four_bits && operation == kDecode ? 8.0 : 1.0;
+  const double relative = sums * 2.0 * (a.cols + 1) * kUnit + (rounded ? 1.0 / 256 : 0.0);
   return relative * MaxRowNorm(a, a.cols) * MaxRowNorm(w, w.cols) * (1 + 1.0 / 256);
 }
 
@@ -45,16 +53,19 @@ TEST(MatMul, MatchesReference) {
   for (const WeightType type : kTypes) {
     for (const Case& c :
          {Case{1, 1}, Case{7, 33}, Case{64, 64}, Case{100, 72}, Case{192, 576}, Case{301, 131}}) {
+      if (!Keeps(type, c.k)) continue;
       const Matrix w = Random(c.n, c.k, 1);
       for (const int64_t m : {0, 1, 2, 3, 4, 5, 7, 8, 31, 32, 33, 64, 100, 257}) {
         const Matrix a = Random(m, c.k, 2);
         const auto reference = MakeReferenceOps();
-        const Matrix expected = Product(*reference, kPrefill, a, *Load(*reference, w, type));
+        const auto exact = Load(*reference, w, type);
         SCOPED_TRACE(::testing::Message() << "n " << c.n << " k " << c.k << " m " << m);
         ForEachCpu([&](Ops& cpu) {
           const auto weight = Load(cpu, w, type);
           for (const Operation operation : {kPrefill, kDecode}) {
             if (operation == kDecode && m > Ops::kMaxDecodeRows) continue;
+            const Matrix expected =
+                Product(*reference, m > Ops::kMaxDecodeRows ? kPrefill : operation, a, *exact);
             const double tolerance = Tolerance(a, w, type, operation);
             EXPECT_LE(MaxDifference(Product(cpu, operation, a, *weight), expected), tolerance);
             EXPECT_LE(MaxDifference(Product(cpu, operation, a, *weight, 5), expected), tolerance);
@@ -101,6 +112,7 @@ TEST(MatMul, ARowDependsNeitherOnTheOthersNorOnTheirNumber) {
   for (const WeightType type : kTypes) {
     for (const Shape& shape : {Shape{77, 203}, Shape{768, 576}, Shape{576, 1536}}) {
       const int64_t k = shape.k;
+      if (!Keeps(type, k)) continue;
       const Matrix w = Random(shape.n, k, 5), a = Random(300, k, 6);
       ForEachCpu([&](Ops& cpu) {
         const auto weight = Load(cpu, w, type);
@@ -136,11 +148,13 @@ TEST(Embed, LooksUpRoundedRows) {
   const std::vector<int32_t> ids = {49, 0, 7, 7, 23};
   for (const WeightType type : kTypes) {
     for (const int64_t width : {37, 40, 64, 576}) {
+      if (!Keeps(type, width)) continue;
       const Matrix table = Random(50, width, 9);
+      const Matrix kept = type == WeightType::kInt4 ? FourBitMatrix(table).Values() : table;
       Matrix expected(5, width);
       for (int64_t i = 0; i < 5; ++i) {
         for (int64_t j = 0; j < width; ++j) {
-          const float x = table.at(ids[i], j);
+          const float x = kept.at(ids[i], j);
           expected.at(i, j) = type == WeightType::kBF16 ? Bf16ToF32(F32ToBf16(x)) : x;
         }
         if (type == WeightType::kInt8) RoundToInt8(expected.values.data() + i * width, width);
@@ -244,6 +258,7 @@ std::vector<int32_t> SomeRows(int64_t m, bool all) {
 TEST(NormMatMul, EqualsItsPartsInTurn) {
   for (const WeightType type : kTypes) {
     for (const int64_t width : {2, 101, 576}) {
+      if (!Keeps(type, width)) continue;
       const Matrix wide = Random(768, width, 13), narrow = Random(192, width, 16);
       const auto check = [&](Ops& ops) {
         const auto first = Load(ops, wide, type), second = Load(ops, narrow, type);
@@ -271,7 +286,8 @@ TEST(NormMatMul, EqualsItsPartsInTurn) {
 
 TEST(MatMulAdd, EqualsBothInTurn) {
   for (const WeightType type : kTypes) {
-    for (const Shape& shape : {Shape{3, 2}, Shape{65, 101}, Shape{576, 576}}) {
+    for (const Shape& shape : {Shape{3, 2}, Shape{65, 101}, Shape{65, 96}, Shape{576, 576}}) {
+      if (!Keeps(type, shape.k)) continue;
       const Matrix w = Random(shape.n, shape.k, 13);
       const auto check = [&](Ops& ops) {
         const auto weight = Load(ops, w, type);
@@ -300,7 +316,9 @@ TEST(FeedForward, EqualsItsPartsInTurn) {
     int64_t width, hidden;
   };
   for (const WeightType type : kTypes) {
-    for (const Case& c : {Case{3, 2}, Case{65, 101}, Case{101, 128}, Case{576, 1536}}) {
+    for (const Case& c : {Case{3, 2}, Case{65, 101}, Case{101, 128}, Case{64, 96}, Case{64, 128},
+                          Case{576, 1536}}) {
+      if (!Keeps(type, c.width) || !Keeps(type, c.hidden)) continue;
       const Matrix gate_up = Random(2 * c.hidden, c.width, 13, 0.2f);
       const Matrix down = Random(c.width, c.hidden, 16, 0.2f);
       const auto check = [&](Ops& ops) {
@@ -332,6 +350,31 @@ TEST(FeedForward, EqualsItsPartsInTurn) {
       if (c.width < 100) check(*MakeReferenceOps());
       ForEachCpu(check);
     }
+  }
+}
+
+// A file in 4 bits often has some weights in more.
+TEST(FeedForward, TakesWeightsOfTwoTypes) {
+  const Matrix gate_up = Random(2 * 128, 64, 13, 0.2f), down = Random(64, 128, 16, 0.2f);
+  for (const auto& [first, second] : {std::pair(WeightType::kInt4, WeightType::kInt8),
+                                      std::pair(WeightType::kInt8, WeightType::kInt4),
+                                      std::pair(WeightType::kBF16, WeightType::kInt4)}) {
+    ForEachCpu([&, a = first, b = second](Ops& ops) {
+      const auto wide = Load(ops, gate_up, a, WeightUse::kGated), back = Load(ops, down, b);
+      const Device gain(ops, Random(1, 64, 17)), x(ops, Random(70, 64, 15));
+      const Device expected(ops, x.Get()),
+          h = Device::Empty(ops, 70, 64), hidden = Device::Empty(ops, 70, 128),
+          up = Device::Empty(ops, 70, 256), out = Device::Empty(ops, 70, 256);
+      ops.RmsNorm(x.view(), {}, gain.view(), 1e-5f, h.view());
+      ops.MatMul(h.view(), *wide, up.view());
+      const Projection both[] = {{wide.get(), out.view()}};
+      ops.NormMatMul(x.view(), {}, gain.view(), 1e-5f, both);
+      EXPECT_EQ(out.Get().values, up.Get().values);
+      ops.SwiGlu(up.view(), hidden.view());
+      ops.MatMulAdd(hidden.view(), *back, expected.view(), {});
+      ops.FeedForward(x.view(), {}, {gain.view(), 1e-5f, wide.get(), back.get()});
+      EXPECT_EQ(x.Get().values, expected.Get().values);
+    });
   }
 }
 
@@ -375,6 +418,85 @@ TEST(TiledWeights, KeepEveryRowAndMultiply) {
       }
     }
   }
+}
+
+TEST(FourBitWeights, KeepEveryRowAndMultiply) {
+  for (const Shape& shape : {Shape{1, 32}, Shape{64, 64}, Shape{65, 96}, Shape{200, 576}}) {
+    const Matrix w = Random(shape.n, shape.k, 15), values = FourBitMatrix(w).Values();
+    cpu::ThreadPool pool(2);
+    std::vector<cpu::Scratch> scratch(2);
+    HostSlabs memory;
+    const auto packed = cpu::FourBitWeights::Pack(SourceOf(w), memory, pool, scratch);
+    ASSERT_TRUE(packed.ok());
+    Matrix read(shape.n, shape.k);
+    for (int64_t i = 0; i < shape.n; ++i) packed->Read(i, read.values.data() + i * shape.k);
+    EXPECT_EQ(read.values, values.values);
+    for (const int64_t m : {1, 2, 3, 4, 5, 32}) {
+      const Matrix a = Random(m, shape.k, 16);
+      const auto reference = MakeReferenceOps();
+      const Matrix expected =
+          Product(*reference, kDecode, a, *Load(*reference, w, WeightType::kInt4));
+      const int64_t runs = shape.k / FourBitRows::kRun;
+      std::vector<int8_t> codes(m * shape.k);
+      std::vector<float> scales(m * runs), sums(m * runs);
+      for (int64_t i = 0; i < m; ++i) {
+        cpu::QuantizeRuns(a.row(i), shape.k, &codes[i * shape.k], &scales[i * runs],
+                          &sums[i * runs]);
+      }
+      const cpu::CodedRows rows = {m, codes.data(), scales.data(), sums.data()};
+      const auto multiply = [&](auto gemv) {
+        const Device out = Device::Empty(*reference, m, shape.n, 5);
+        gemv(rows, *packed, 0, packed->output_blocks(), out.view());
+        return out.Get();
+      };
+      Matrix last(0, 0);
+      ForEachTarget([&] {
+        last = multiply(&cpu::FourBitGemv);
+        EXPECT_LE(MaxDifference(last, expected), Tolerance(a, w, WeightType::kInt4, kDecode))
+            << "n " << shape.n << " m " << m;
+      });
+      if (cpu::VnniReady()) {
+        EXPECT_EQ(multiply(&cpu::VnniGemv).values, last.values);
+      }
+    }
+  }
+}
+
+// Prompts multiply what bf16 weights of the same values would be.
+TEST(FourBitWeights, WidenToTheTilesOfTheirValues) {
+  if (!CpuHasFastBf16()) GTEST_SKIP() << "this machine multiplies no bf16";
+  const Matrix w = Random(200, 96, 15), values = FourBitMatrix(w).Values();
+  cpu::ThreadPool pool(1);
+  std::vector<cpu::Scratch> scratch(1);
+  HostSlabs memory;
+  const auto packed = cpu::FourBitWeights::Pack(SourceOf(w), memory, pool, scratch);
+  const auto tiled =
+      cpu::TiledWeights::Pack(SourceOf(values), WeightType::kBF16, memory, pool, scratch);
+  ASSERT_TRUE(packed.ok() && tiled.ok());
+  const int64_t words = tiled->input_blocks() * cpu::TiledWeights::kBlockBytes / sizeof(uint32_t);
+  std::vector<uint32_t> got(3 * words);
+  cpu::WidenToBf16(*packed, 1, 4, got.data());
+  EXPECT_EQ(got, std::vector<uint32_t>(tiled->Outputs(1), tiled->Outputs(1) + 3 * words));
+}
+
+TEST(Half, RoundsToNearestEven) {
+  for (int bits = 0; bits < 65536; ++bits) {
+    const auto half = static_cast<uint16_t>(bits);
+    if (std::isnan(HalfToF32(half))) {
+      EXPECT_TRUE(std::isnan(HalfToF32(F32ToHalf(HalfToF32(half))))) << bits;
+    } else {
+      EXPECT_EQ(F32ToHalf(HalfToF32(half)), half);
+    }
+    const float next = HalfToF32(half + 1);
+    if (!std::isfinite(next) || (half & 0x7FFF) == 0x7FFF) continue;
+    const float middle = HalfToF32(half) + (next - HalfToF32(half)) / 2;  // exact
+    EXPECT_EQ(F32ToHalf(middle), half + half % 2) << bits;
+    EXPECT_EQ(F32ToHalf(std::nextafter(middle, HalfToF32(half))), half) << bits;
+    EXPECT_EQ(F32ToHalf(std::nextafter(middle, next)), half + 1) << bits;
+  }
+  EXPECT_EQ(F32ToHalf(65519.0f), 0x7BFF);
+  EXPECT_EQ(F32ToHalf(65520.0f), 0x7C00);
+  EXPECT_EQ(F32ToHalf(-1e30f), 0xFC00);
 }
 
 }  // namespace

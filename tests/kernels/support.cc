@@ -9,6 +9,7 @@
 
 #include "gtest/gtest.h"
 #include "hwy/targets.h"
+#include "kernels/half.h"
 
 namespace skipserve::testing {
 namespace {
@@ -71,10 +72,48 @@ DeviceIndex::DeviceIndex(Ops& ops, const std::vector<int32_t>& values)
   ops.Upload(values.data(), buffer_.data(), values.size() * sizeof(int32_t));
 }
 
+FourBitMatrix::FourBitMatrix(const Matrix& w)
+    : rows_(w.rows), cols_(w.cols), codes_(w.values.size()) {
+  constexpr int64_t kRun = FourBitRows::kRun;
+  for (size_t run = 0; run < w.values.size(); run += kRun) {
+    const float* const values = w.values.data() + run;
+    const auto [low, high] = std::minmax_element(values, values + kRun);
+    const float minimum = HalfToF32(F32ToHalf(*low));
+    const float scale = HalfToF32(F32ToHalf((*high - *low) / 15));
+    for (int64_t i = 0; i < kRun; ++i) {
+      const float code = scale == 0 ? 0 : std::nearbyint((values[i] - minimum) / scale);
+      codes_[run + i] = static_cast<uint8_t>(std::clamp(code, 0.0f, 15.0f));
+    }
+    scales_.push_back(scale);
+    minima_.push_back(minimum);
+  }
+}
+
+Matrix FourBitMatrix::Values() const {
+  Matrix m(rows_, cols_);
+  for (size_t i = 0; i < codes_.size(); ++i) {
+    m.values[i] = scales_[i / FourBitRows::kRun] * codes_[i] + minima_[i / FourBitRows::kRun];
+  }
+  return m;
+}
+
+void FourBitMatrix::Read(int64_t begin, int64_t count, const FourBitRows& out) const {
+  const int64_t runs = cols_ / FourBitRows::kRun;
+  std::copy_n(codes_.begin() + begin * cols_, count * cols_, out.codes);
+  std::copy_n(scales_.begin() + begin * runs, count * runs, out.scales);
+  std::copy_n(minima_.begin() + begin * runs, count * runs, out.minima);
+}
+
 WeightSource SourceOf(const Matrix& w) {
-  return {w.rows, w.cols, [&w](int64_t begin, int64_t count, float* out) {
-            std::copy_n(w.row(begin), count * w.cols, out);
-          }};
+  WeightSource source = {w.rows, w.cols, [&w](int64_t begin, int64_t count, float* out) {
+                           std::copy_n(w.row(begin), count * w.cols, out);
+                         }};
+  if (!Keeps(WeightType::kInt4, w.cols)) return source;
+  source.read_four_bits = [m = FourBitMatrix(w)](int64_t begin, int64_t count,
+                                                 const FourBitRows& out) {
+    m.Read(begin, count, out);
+  };
+  return source;
 }
 
 std::unique_ptr<Weight> Load(Ops& ops, const Matrix& w, WeightType type, WeightUse use) {

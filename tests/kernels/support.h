@@ -55,8 +55,26 @@ class DeviceIndex {
   int64_t size_;
 };
 
-// `w` outlives it.
+// Each run of 32 inputs as the nearest of 16 values from its smallest to its largest, by a scale
+// and a minimum that float16 has. Its columns are whole runs.
+class FourBitMatrix {
+ public:
+  explicit FourBitMatrix(const Matrix& w);
+  Matrix Values() const;  // scale * code + minimum
+  void Read(int64_t begin, int64_t count, const FourBitRows& out) const;
+
+ private:
+  int64_t rows_, cols_;
+  std::vector<uint8_t> codes_;
+  std::vector<float> scales_, minima_;
+};
+
+// `w` outlives it. In 4 bits too where its columns are whole runs.
 WeightSource SourceOf(const Matrix& w);
+// Whether a weight of so many inputs can be kept so.
+inline bool Keeps(WeightType type, int64_t in_features) {
+  return type != WeightType::kInt4 || in_features % FourBitRows::kRun == 0;
+}
 std::unique_ptr<Weight> Load(Ops& ops, const Matrix& w, WeightType type,
                              WeightUse use = WeightUse::kAll);
 

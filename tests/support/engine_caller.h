@@ -16,6 +16,8 @@
 namespace skipserve::testing {
 
 inline const std::string kTiny = std::string(SKIPSERVE_SOURCE_DIR) + "/tests/golden/tiny/tiny.gguf";
+inline const std::string kTinyFourBits =
+    std::string(SKIPSERVE_SOURCE_DIR) + "/tests/golden/tiny/tiny.q4.gguf";
 
 class CollectingSink : public ResponseSink {
  public:
@@ -66,9 +68,13 @@ inline EngineOptions TinyOptions() {
 // Every backend and dtype that this machine has.
 inline std::vector<EngineOptions> EveryKind() {
   std::vector<EngineOptions> kinds;
-  for (const auto& [backend, dtype] :
-       {std::pair{"reference", "f32"}, {"cpu", "f32"}, {"cpu", "bf16"}, {"cpu", "int8"}}) {
+  for (const auto& [backend, dtype] : {std::pair{"reference", "f32"},
+                                       {"cpu", "f32"},
+                                       {"cpu", "bf16"},
+                                       {"cpu", "int8"},
+                                       {"cpu", "int4"}}) {
     EngineOptions options = TinyOptions();
+    if (dtype == std::string("int4")) options.model_path = kTinyFourBits;
     options.backend = backend;
     options.dtype = dtype;
     kinds.push_back(options);

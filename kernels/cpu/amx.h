@@ -18,9 +18,9 @@ bool AmxReady();
 
 #ifdef SKIPSERVE_HAS_AMX
 // On functions, not on files: what a file includes must still run on every machine.
-#define SKIPSERVE_AMX                                                             \
-  __attribute__((                                                                 \
-      target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16,amx-tile," \
+#define SKIPSERVE_AMX                                                                        \
+  __attribute__((                                                                            \
+      target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16,avx512vbmi,amx-tile," \
              "amx-bf16,amx-int8")))
 
 constexpr int64_t kAmxRows = 16;

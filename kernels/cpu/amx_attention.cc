@@ -18,8 +18,8 @@ constexpr int64_t kQueries = 2 * kLanes;   // that go through a key block togeth
 constexpr int64_t kKeys = 512;             // of a key block
 constexpr int64_t kStep = 32;              // bf16 values in a tile's row
 constexpr int64_t kTile = kLanes * kStep;  // and in a tile
-constexpr float kOne = 1 << 23;            // 1 in an exponent of fixed point
 constexpr int64_t kRowBytes = kAmxRowBytes;
+constexpr int64_t kNone = std::numeric_limits<int64_t>::max();
 
 // Rows become columns, 32 bits at a time.
 SKIPSERVE_AMX void Transpose(__m512i (&r)[kLanes]) {
@@ -48,29 +48,24 @@ SKIPSERVE_AMX void Transpose(__m512i (&r)[kLanes]) {
   }
 }
 
-// 2^(x / 2^23) to a relative error of 7.5e-5, a twenty-sixth of a bf16 rounding (least maximum
-// error, degree 3); 2^-126 below -126, negative for a NaN. With x as an integer its lower 23 bits
-// are the fraction.
-SKIPSERVE_AMX inline __m512 Exp2(__m512 x) {
-  const __m512i fixed = _mm512_cvtps_epi32(_mm512_max_ps(_mm512_set1_ps(-126.0f * kOne), x));
-  const __m512i mantissa = _mm512_set1_epi32(0x7FFFFF);
-  const __m512 f = _mm512_castsi512_ps(_mm512_ternarylogic_epi32(
-      fixed, mantissa, _mm512_set1_epi32(0x3F800000), 0xEA));  // 1 + fraction: fixed & mantissa | 1
-  __m512 p = _mm512_fmadd_ps(_mm512_set1_ps(0.0780245215f), f, _mm512_set1_ps(-0.0080064116f));
-  p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0.477772802f));
-  p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0.452134311f));
-  return _mm512_castsi512_ps(
-      _mm512_add_epi32(_mm512_castps_si512(p), _mm512_andnot_si512(mantissa, fixed)));
-}
+// Scores and weights are counted in 1/128 of an exponent of 2, so that a score rounded to a whole
+// number is the bf16 of 2^score but for its mantissa: the lowest seven bits, still a fraction of
+// the exponent, are looked up. A score's rounding moves its weight by 0.27 % at most, bf16 by 0.39
+// %.
+constexpr float kUnits = 128;
+constexpr float kBias = 127 * kUnits;  // 1.0, as a bf16
+constexpr float kInteger = 3 << 22;    // a float that has its integer in its lowest bits
+constexpr float kMost = kInteger + kBias + 64 * kUnits;  // weights beyond 2^64 raise the base
 
-// Two keys' weights as the pairs of bf16 that a right side is made of. Weights are never negative,
-// so that half a unit added before cutting rounds them.
-SKIPSERVE_AMX inline __m512i PairOf(__m512 even, __m512 odd) {
-  const __m512i half = _mm512_set1_epi32(0x8000);
-  const __m512i low = _mm512_srli_epi32(_mm512_add_epi32(_mm512_castps_si512(even), half), 16);
-  const __m512i high = _mm512_add_epi32(_mm512_castps_si512(odd), half);
-  return _mm512_mask_blend_epi16(0xAAAAAAAAu, low, high);
-}
+// round(128 (2^(i / 128) - 1)).
+struct alignas(64) Mantissas {
+  Mantissas() {
+    for (int i = 0; i < 128; ++i) {
+      of[i] = static_cast<uint8_t>(std::lround(kUnits * (std::exp2(i / kUnits) - 1)));
+    }
+  }
+  uint8_t of[128];
+};
 
 // Tiles 0 to 3 are sums [32, kQueries]. AddProducts adds two left sides, of 16 rows each, by two
 // right sides, of 16 queries each and one behind the other.
@@ -100,7 +95,7 @@ class AmxAttention : public Bf16Attention {
   explicit AmxAttention(int64_t dim)
       : dim_(dim),
         steps_(dim / kStep),
-        scale_(1.44269504f * kOne / std::sqrt(static_cast<float>(dim))) {}
+        scale_(1.44269504f * kUnits / std::sqrt(static_cast<float>(dim))) {}
 
   int64_t head_dim() const override { return dim_; }
   // 1,024 queries at once share what it takes to pack a key block.
@@ -118,8 +113,9 @@ class AmxAttention : public Bf16Attention {
     _tile_loadconfig(&config_);
     const int64_t end =
         task.segment->kv_len - task.segment->row_count + task.first_row + task.num_rows;
+    int64_t bad = kNone;  // the first token whose K is not finite
     for (int64_t begin = 0; begin < end; begin += kKeys) {
-      LoadKeys(task, pool, begin, std::min(kKeys, end - begin), s);
+      bad = std::min(bad, LoadKeys(task, pool, begin, std::min(kKeys, end - begin), s));
       for (int64_t tile = 0; tile < s.tiles; ++tile) {
         // Limits ascend, so the last is the largest.
         const int64_t seen = s.limit[(tile + 1) * kQueries - 1] + 1 - begin;
@@ -127,7 +123,7 @@ class AmxAttention : public Bf16Attention {
       }
     }
     _tile_release();
-    StoreOutput(task, group, s, out);
+    StoreOutput(task, group, bad, s, out);
   }
 
  private:
@@ -136,7 +132,7 @@ class AmxAttention : public Bf16Attention {
     size_t bytes = 0;
     uint16_t* q = nullptr;     // [tiles, steps, 2, kTile]: right sides
     float* o = nullptr;        // [tiles, dim, kQueries], not yet divided by sum
-    float* base = nullptr;     // [tiles, kQueries] the score whose weight is 1
+    float* shift = nullptr;    // [tiles, kQueries] what makes a score the integer of its weight
     float* sum = nullptr;      // [tiles, kQueries] of weights so far
     int32_t* limit = nullptr;  // [tiles, kQueries] the last token that a query sees
     uint16_t* k = nullptr;     // [kKeys / 16, steps, kTile]: left sides
@@ -151,7 +147,7 @@ class AmxAttention : public Bf16Attention {
     Carver carver(base);
     s.q = carver.Take<uint16_t>(s.tiles * kQueries * dim_);
     s.o = carver.Take<float>(s.tiles * kQueries * dim_);
-    s.base = carver.Take<float>(s.tiles * kQueries);
+    s.shift = carver.Take<float>(s.tiles * kQueries);
     s.sum = carver.Take<float>(s.tiles * kQueries);
     s.limit = carver.Take<int32_t>(s.tiles * kQueries);
     s.k = carver.Take<uint16_t>(kKeys * dim_);
@@ -189,13 +185,14 @@ class AmxAttention : public Bf16Attention {
       }
     }
     std::fill_n(s.o, s.tiles * kQueries * dim_, 0.0f);
-    std::fill_n(s.base, s.tiles * kQueries, std::numeric_limits<float>::lowest());
+    std::fill_n(s.shift, s.tiles * kQueries, std::numeric_limits<float>::max());
     std::fill_n(s.sum, s.tiles * kQueries, 0.0f);
   }
 
-  // K and V of tokens [begin, begin + count) as left sides, zeros after them.
-  SKIPSERVE_AMX void LoadKeys(const PrefillTask& t, const KvPool& pool, int64_t begin,
-                              int64_t count, const State& s) const {
+  // K and V of tokens [begin, begin + count) as left sides, zeros after them. Returns the first
+  // token whose K has a NaN or an infinity, or kNone.
+  SKIPSERVE_AMX int64_t LoadKeys(const PrefillTask& t, const KvPool& pool, int64_t begin,
+                                 int64_t count, const State& s) const {
     alignas(64) static constexpr uint16_t kNothing[4096] = {};
     const uint16_t* k[kKeys];
     const uint16_t* v[kKeys];
@@ -203,11 +200,17 @@ class AmxAttention : public Bf16Attention {
     const int64_t whole = (count + kStep - 1) / kStep * kStep;
     std::fill(k + count, k + whole, kNothing);
     std::fill(v + count, v + whole, kNothing);
-    for (int64_t i = 0; i < whole; ++i) {
+    int64_t bad = kNone;
+    const __m512i exponent = _mm512_set1_epi16(0x7F80);
+    for (int64_t i = whole - 1; i >= 0; --i) {
       uint16_t* to = s.k + i / kLanes * steps_ * kTile + i % kLanes * kStep;
+      __mmask32 beyond = 0;
       for (int64_t step = 0; step < steps_; ++step) {
-        _mm512_store_si512(to + step * kTile, _mm512_loadu_si512(k[i] + step * kStep));
+        const __m512i values = _mm512_loadu_si512(k[i] + step * kStep);
+        beyond |= _mm512_cmpeq_epi16_mask(_mm512_and_si512(values, exponent), exponent);
+        _mm512_store_si512(to + step * kTile, values);
       }
+      if (beyond != 0) bad = begin + i;
     }
     uint16_t* to = s.v;
     for (int64_t i = 0; i < whole; i += kStep) {
@@ -221,6 +224,7 @@ class AmxAttention : public Bf16Attention {
         for (int64_t row = 0; row < kLanes; ++row) _mm512_store_si512(to + row * kStep, r[row]);
       }
     }
+    return bad;
   }
 
   SKIPSERVE_AMX static __m512i Widen(const uint16_t* at) {
@@ -242,18 +246,15 @@ class AmxAttention : public Bf16Attention {
         const int64_t at = tile * kQueries + half * kLanes;
         const int64_t first = begin + g * kStep;
         const bool all_see = s.limit[at] + 1 >= first + kStep;
-        const __m512 max = all_see ? GroupMax<false>(g, half, at, first, s)
-                                   : GroupMax<true>(g, half, at, first, s);
-        const __mmask16 higher = Higher(max, at, s);
-        if (__builtin_expect(higher != 0, 0)) {
+        __mmask16 beyond =
+            all_see ? Weigh<false>(g, half, at, first, s) : Weigh<true>(g, half, at, first, s);
+        if (__builtin_expect(beyond != 0, 0)) {
           AddValues(o, added, g, s);
           added = g;
-          Raise(max, higher, at, o + half * kLanes, s);
-        }
-        if (all_see) {
-          Weigh<false>(g, half, at, first, s);
-        } else {
-          Weigh<true>(g, half, at, first, s);
+          Raise(all_see ? GroupMax<false>(g, half, at, first, s)
+                        : GroupMax<true>(g, half, at, first, s),
+                beyond, at, o + half * kLanes, s);
+          all_see ? Weigh<false>(g, half, at, first, s) : Weigh<true>(g, half, at, first, s);
         }
       }
     }
@@ -288,7 +289,7 @@ class AmxAttention : public Bf16Attention {
                             _mm512_set1_epi32(static_cast<int32_t>(first)));
   }
 
-  // Of 16 queries' scores of a group, scaled.
+  // Of 16 queries' scores of a group, scaled; of NaN alone the lowest number.
   template <bool kMasked>
   SKIPSERVE_AMX __m512 GroupMax(int64_t g, int64_t half, int64_t at, int64_t first,
                                 const State& s) const {
@@ -306,53 +307,63 @@ class AmxAttention : public Bf16Attention {
                          _mm512_set1_ps(scale_));
   }
 
-  // Weights stand relative to a score that may be passed by kSlack, or all that is summed would be
-  // rescaled for every new largest score: they are floating-point numbers and lose nothing.
-  SKIPSERVE_AMX static __mmask16 Higher(__m512 max, int64_t at, const State& s) {
-    constexpr float kSlack = 8 * kOne;
-    const __m512 most = _mm512_add_ps(_mm512_load_ps(s.base + at), _mm512_set1_ps(kSlack));
-    return _mm512_cmp_ps_mask(max, most, _CMP_GT_OQ);
-  }
-
+  // Makes `max` weigh 1 for the queries `which`. What is summed is rescaled, which floating-point
+  // numbers bear, but seldom: only for weights beyond kMost.
   SKIPSERVE_AMX void Raise(__m512 max, __mmask16 which, int64_t at, float* o,
                            const State& s) const {
-    const __m512 old = _mm512_load_ps(s.base + at);
-    const __m512 base = _mm512_mask_mov_ps(old, which, max);
-    const __m512 by =
-        _mm512_mask_mov_ps(_mm512_set1_ps(1.0f), which, Exp2(_mm512_sub_ps(old, base)));
-    _mm512_store_ps(s.base + at, base);
-    _mm512_store_ps(s.sum + at, _mm512_mul_ps(_mm512_load_ps(s.sum + at), by));
+    const __m512 old = _mm512_load_ps(s.shift + at);
+    const __m512 shift = _mm512_mask_sub_ps(old, which, _mm512_set1_ps(kInteger + kBias), max);
+    alignas(64) float by[kLanes];
+    _mm512_store_ps(by, _mm512_sub_ps(shift, old));
+    for (float& f : by) f = std::exp2(f / kUnits);
+    const __m512 factor = _mm512_load_ps(by);
+    _mm512_store_ps(s.shift + at, shift);
+    _mm512_store_ps(s.sum + at, _mm512_mul_ps(_mm512_load_ps(s.sum + at), factor));
     for (int64_t d = 0; d < dim_; ++d, o += kQueries) {
-      _mm512_store_ps(o, _mm512_mul_ps(_mm512_load_ps(o), by));
+      _mm512_store_ps(o, _mm512_mul_ps(_mm512_load_ps(o), factor));
     }
   }
 
-  // Turns the scores of 16 queries, in the lanes of vectors, into weights 2^(score - base).
+  // Turns the scores of 16 queries, in the lanes of vectors, into weights, unless some are beyond
+  // kMost: of those queries it says so and sums nothing.
   template <bool kMasked>
-  SKIPSERVE_AMX void Weigh(int64_t g, int64_t half, int64_t at, int64_t first,
-                           const State& s) const {
+  SKIPSERVE_AMX __mmask16 Weigh(int64_t g, int64_t half, int64_t at, int64_t first,
+                                const State& s) const {
     const float* from = ScoresOf(g, s) + half * kLanes;
     uint32_t* to = s.p + (2 * g + half) * kTile / 2;
     const __m512i limit = Limit(at, first, s);
-    const __m512 scale = _mm512_set1_ps(scale_), base = _mm512_load_ps(s.base + at);
-    __m512 sum0 = _mm512_setzero_ps(), sum1 = sum0;
-    __m512i signs = _mm512_setzero_si512();  // of all weights: a NaN comes out of Exp2 negative
+    const __m512 scale = _mm512_set1_ps(scale_), shift = _mm512_load_ps(s.shift + at);
+    const __m512 zero = _mm512_set1_ps(kInteger);
+    const __m512i low_mantissas = _mm512_load_si512(mantissas_.of);
+    const __m512i high_mantissas = _mm512_load_si512(mantissas_.of + 64);
+    const __m512i mantissa = _mm512_set1_epi32(0x007F007F);
+    const __m512bh ones = (__m512bh)_mm512_set1_epi32(0x3F803F80);
+    __m512 sum0 = _mm512_setzero_ps(), sum1 = sum0, most0 = zero, most1 = zero;
     for (int64_t key = 0; key < kStep; key += 2, from += 2 * kQueries, to += kLanes) {
-      __m512 e0 = Exp2(_mm512_fmsub_ps(_mm512_load_ps(from), scale, base));
-      __m512 e1 = Exp2(_mm512_fmsub_ps(_mm512_load_ps(from + kQueries), scale, base));
-      if constexpr (kMasked) {
-        e0 = _mm512_maskz_mov_ps(Seen<kMasked>(key, limit), e0);
-        e1 = _mm512_maskz_mov_ps(Seen<kMasked>(key + 1, limit), e1);
-      }
-      sum0 = _mm512_add_ps(sum0, e0);
-      sum1 = _mm512_add_ps(sum1, e1);
-      signs =
-          _mm512_or_si512(signs, _mm512_or_si512(_mm512_castps_si512(e0), _mm512_castps_si512(e1)));
-      _mm512_store_si512(to, PairOf(e0, e1));
+      // In this order a NaN weighs nothing, as does what is too low and what is not seen.
+      const __m512 e0 =
+          _mm512_mask_max_ps(zero, Seen<kMasked>(key, limit),
+                             _mm512_fmadd_ps(_mm512_load_ps(from), scale, shift), zero);
+      const __m512 e1 =
+          _mm512_mask_max_ps(zero, Seen<kMasked>(key + 1, limit),
+                             _mm512_fmadd_ps(_mm512_load_ps(from + kQueries), scale, shift), zero);
+      most0 = _mm512_max_ps(most0, e0);
+      most1 = _mm512_max_ps(most1, e1);
+      const __m512i pair = _mm512_mask_blend_epi16(0xAAAAAAAAu, _mm512_castps_si512(e0),
+                                                   _mm512_slli_epi32(_mm512_castps_si512(e1), 16));
+      const __m512i found = _mm512_permutex2var_epi8(low_mantissas, pair, high_mantissas);
+      const __m512i weights = _mm512_ternarylogic_epi32(mantissa, found, pair, 0xCA);
+      _mm512_store_si512(to, weights);
+      (key % 4 == 0 ? sum0 : sum1) =
+          _mm512_dpbf16_ps(key % 4 == 0 ? sum0 : sum1, (__m512bh)weights, ones);
     }
-    const __m512 sum = _mm512_add_ps(_mm512_load_ps(s.sum + at), _mm512_add_ps(sum0, sum1));
-    const __m512 nan = _mm512_set1_ps(std::numeric_limits<float>::quiet_NaN());
-    _mm512_store_ps(s.sum + at, _mm512_mask_mov_ps(sum, _mm512_movepi32_mask(signs), nan));
+    const __mmask16 beyond =
+        _mm512_cmp_ps_mask(_mm512_max_ps(most0, most1), _mm512_set1_ps(kMost), _CMP_GT_OQ);
+    if (beyond == 0) {
+      const __m512 sum = _mm512_add_ps(sum0, sum1);
+      _mm512_store_ps(s.sum + at, _mm512_add_ps(_mm512_load_ps(s.sum + at), sum));
+    }
+    return beyond;
   }
 
   // o [dim, kQueries] += V^T p over the groups [begin, end).
@@ -372,7 +383,8 @@ class AmxAttention : public Bf16Attention {
     }
   }
 
-  SKIPSERVE_AMX void StoreOutput(const PrefillTask& t, int64_t group, const State& s,
+  // What sees the token `bad` is not a number.
+  SKIPSERVE_AMX void StoreOutput(const PrefillTask& t, int64_t group, int64_t bad, const State& s,
                                  TensorView out) const {
     const int64_t columns = t.num_rows * group;
     for (int64_t c = 0; c < columns; c += kLanes) {
@@ -384,9 +396,10 @@ class AmxAttention : public Bf16Attention {
         for (int64_t i = 0; i < std::min(kLanes, columns - c); ++i) {
           const int64_t row = t.segment->row_begin + t.first_row + (c + i) / group;
           const int64_t head = t.kv_head * group + (c + i) % group;
-          _mm512_storeu_ps(
-              out.data + row * out.stride + head * dim_ + d,
-              _mm512_mul_ps(_mm512_castsi512_ps(r[i]), _mm512_set1_ps(1.0f / s.sum[c + i])));
+          const float by =
+              s.limit[c + i] < bad ? 1.0f / s.sum[c + i] : std::numeric_limits<float>::quiet_NaN();
+          _mm512_storeu_ps(out.data + row * out.stride + head * dim_ + d,
+                           _mm512_mul_ps(_mm512_castsi512_ps(r[i]), _mm512_set1_ps(by)));
         }
       }
     }
@@ -396,6 +409,7 @@ class AmxAttention : public Bf16Attention {
   const int64_t steps_;  // of kStep in dim
   const float scale_;    // makes a score an exponent of Exp2
   const TileConfig config_;
+  const Mantissas mantissas_;
 };
 
 }  // namespace

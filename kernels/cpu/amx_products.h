@@ -1,0 +1,114 @@
+// The two products of attention on AMX tiles, to be done step by step beside work on vectors, which
+// a core does at the same time. Included by amx_attention.cc alone. No state but their own; a
+// thread has one of each under way at most.
+#pragma once
+
+#include "kernels/cpu/amx.h"
+
+#ifdef SKIPSERVE_HAS_AMX
+#include <cstdint>
+
+namespace skipserve::cpu::amx {
+
+#define SKIPSERVE_AMX_INLINE SKIPSERVE_AMX __attribute__((always_inline)) inline
+
+constexpr int64_t kLanes = kAmxRows;       // queries in a vector
+constexpr int64_t kQueries = 2 * kLanes;   // that go through a key block together
+constexpr int64_t kStep = 32;              // bf16 values in a tile's row; keys of a group
+constexpr int64_t kTile = kLanes * kStep;  // and in a tile
+constexpr int64_t kRowBytes = kAmxRowBytes;
+
+// Tiles 0 to 3 are sums of values, 4 and 5 scores, 6 and 7 the left and the right side of a
+// product.
+
+// The scores of a group of keys for 16 queries, to [kStep, kLanes] = K q^T of kSteps * kStep
+// dimensions.
+template <int kSteps>
+struct Scores {
+  const uint16_t* k = nullptr;  // [2, kSteps, kTile]: left sides
+  const uint16_t* q = nullptr;  // [kSteps, 2, kTile], every other: right sides
+  float* to = nullptr;
+
+  template <int kFrom>
+  SKIPSERVE_AMX_INLINE void Step() const {
+    if constexpr (kFrom == 0) {
+      _tile_zero(4);
+      _tile_zero(5);
+    }
+    _tile_loadd(7, q + kFrom * 2 * kTile, kRowBytes);
+    _tile_loadd(6, k + kFrom * kTile, kRowBytes);
+    _tile_dpbf16ps(4, 6, 7);
+    _tile_loadd(6, k + (kSteps + kFrom) * kTile, kRowBytes);
+    _tile_dpbf16ps(5, 6, 7);
+  }
+  template <int kFrom, int kTo>
+  SKIPSERVE_AMX_INLINE void Steps() const {
+    if constexpr (kFrom < kTo) {
+      Step<kFrom>();
+      Steps<kFrom + 1, kTo>();
+    }
+  }
+  SKIPSERVE_AMX_INLINE void Store() const {
+    _tile_stored(4, to, kRowBytes);
+    _tile_stored(5, to + kLanes * kLanes, kRowBytes);
+  }
+};
+
+// o [dim + kLanes, kQueries] += [V, 1]^T p over groups of keys, dim = kSteps * kStep. With a one in
+// every V its last rows' first is the sum of the weights.
+template <int kSteps>
+struct Values {
+  float* o = nullptr;           // null where nothing is to be done
+  const uint16_t* v = nullptr;  // [groups, 2 * kSteps, kTile]: left sides, a row a dimension
+  const uint16_t* ones = nullptr;
+  const uint32_t* p = nullptr;  // [groups, 2, kTile / 2]: right sides, pairs of keys
+  int64_t begin = 0, end = 0;   // groups
+  int64_t done = 0;             // steps
+  int64_t pass = 0, group = 0;  // of the next
+
+  // A step is a group for kStep dimensions, or for the ones.
+  int64_t steps() const { return o == nullptr ? 0 : (end - begin) * (kSteps + 1); }
+
+  SKIPSERVE_AMX_INLINE void StepTo(int64_t last) {
+    constexpr int64_t kBytes = kQueries * sizeof(float);
+    for (; done < last; ++done) {
+      if (done == 0) group = begin;
+      float* const sums = o + pass * kStep * kQueries;
+      const bool is_ones = pass == kSteps;
+      if (group == begin) {
+        _tile_loadd(0, sums, kBytes);
+        _tile_loadd(1, sums + kLanes, kBytes);
+        if (!is_ones) {
+          _tile_loadd(2, sums + kLanes * kQueries, kBytes);
+          _tile_loadd(3, sums + kLanes * kQueries + kLanes, kBytes);
+        }
+      }
+      const uint16_t* const left = is_ones ? ones : v + (group * kSteps + pass) * 2 * kTile;
+      const uint32_t* const right = p + group * kTile;
+      _tile_loadd(6, left, kRowBytes);
+      _tile_loadd(7, right, kRowBytes);
+      _tile_dpbf16ps(0, 6, 7);
+      _tile_loadd(7, right + kTile / 2, kRowBytes);
+      _tile_dpbf16ps(1, 6, 7);
+      if (!is_ones) {
+        _tile_loadd(6, left + kTile, kRowBytes);
+        _tile_dpbf16ps(3, 6, 7);
+        _tile_loadd(7, right, kRowBytes);
+        _tile_dpbf16ps(2, 6, 7);
+      }
+      if (++group == end) {
+        _tile_stored(0, sums, kBytes);
+        _tile_stored(1, sums + kLanes, kBytes);
+        if (!is_ones) {
+          _tile_stored(2, sums + kLanes * kQueries, kBytes);
+          _tile_stored(3, sums + kLanes * kQueries + kLanes, kBytes);
+        }
+        group = begin;
+        ++pass;
+      }
+    }
+  }
+};
+
+}  // namespace skipserve::cpu::amx
+#endif

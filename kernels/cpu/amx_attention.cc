@@ -127,8 +127,7 @@ class AmxAttention : public Bf16Attention {
     uint16_t* k = nullptr;     // [kKeys / 16, steps, kTile]: left sides
     uint16_t* v = nullptr;     // [kKeys / 32, dim / 16, kTile]: left sides, a row a dimension
     uint16_t* ones = nullptr;  // [kTile]: a left side, its first row
-    float* scores = nullptr;   // [2, kStep, kLanes]: in turn. No store of one lies at a load's
-                               // place in a page of the other: the load would wait for it
+    float* scores = nullptr;   // [2, kStep, kLanes]: in turn
     uint32_t* p = nullptr;     // [2, kKeys / 32, 2, kTile / 2]: right sides, pairs of keys; of
                                // two tiles of queries in turn
   };
@@ -250,11 +249,13 @@ class AmxAttention : public Bf16Attention {
           all_see ? Weigh<false, true>(unit, at, first, to, next, before, before_end, s)
                   : Weigh<true, true>(unit, at, first, to, next, before, before_end, s);
       if (__builtin_expect(beyond != 0, 0)) {
-        if (before.o == own.o || own.begin < g) before.StepTo(before_steps);
-        Values earlier = own;
-        earlier.end = g;
-        earlier.StepTo(earlier.steps());
-        own.begin = g;
+        if (own.begin < g) {  // what has been weighed already belongs to the lower base
+          before.StepTo(before_steps);
+          Values earlier = own;
+          earlier.end = g;
+          earlier.StepTo(earlier.steps());
+          own.begin = g;
+        }
         Raise(unit, at, first, beyond, own.o + half * kLanes, s);
         Weigh<true, false>(unit, at, first, to, next, before, 0, s);
       }

@@ -3,7 +3,7 @@
 # medians and ratios. Builds the peer once, from the PyPI source package llama-cpp-python (about 10 minutes).
 #
 #   tests/bench/versus_llama_cpp.sh [ROUNDS]     default 3; THREADS=2 LENGTHS="512 2048 8000" LEVELS=auto DEPTH=0
-#   WEIGHTS=q8_0 or q4_1                         the peer's; SkipServe runs with --dtype int8 then
+#   WEIGHTS=q8_0 or q4_1                         the peer's; SkipServe runs with --dtype int8 or int4 then
 #   PEER=/path/to/llama-bench                    another build of it, such as a fork's
 set -eu
 cd "$(dirname "$0")/../.."
@@ -14,7 +14,7 @@ levels=${LEVELS:-auto}
 peer="$PWD/.cache/peer"
 weights=${WEIGHTS:-bf16}
 dtype=int8
-if [ "$weights" = bf16 ]; then dtype=bf16; fi
+case "$weights" in bf16) dtype=bf16 ;; q4_*) dtype=int4 ;; esac
 model=$(./deploy/fetch_model.sh)
 peer_model="$peer/smollm2-$weights.gguf"
 

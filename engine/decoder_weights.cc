@@ -42,13 +42,13 @@ class Loader {
   Loader(const ModelFile& file, WeightType type, Ops& ops) : file_(file), type_(type), ops_(ops) {}
 
   absl::StatusOr<std::unique_ptr<Weight>> Matrix(const std::string& name,
-                                                 WeightUse use = WeightUse::kAll) {
+                                                 WeightUse use = WeightUse::kAll) const {
     ASSIGN_OR_RETURN(const WeightSource source, file_.Tensor(name));
     return Load(source, use);
   }
 
   absl::StatusOr<std::unique_ptr<Weight>> Stacked(const std::string& top, const std::string& bottom,
-                                                  WeightUse use) {
+                                                  WeightUse use) const {
     ASSIGN_OR_RETURN(const WeightSource a, file_.Tensor(top));
     ASSIGN_OR_RETURN(const WeightSource b, file_.Tensor(bottom));
     return Load(Stack(a, b), use);
@@ -67,7 +67,7 @@ class Loader {
     return buffer;
   }
 
-  absl::StatusOr<LayerWeights> Layer(int32_t i) {
+  absl::StatusOr<LayerWeights> Layer(int32_t i) const {
     const std::string layer = absl::StrCat("model.layers.", i, ".");
     const std::string attn = layer + "self_attn.", mlp = layer + "mlp.";
     LayerWeights w;
@@ -97,29 +97,41 @@ class Loader {
     return divisors;
   }
 
-  bool kept_four_bits() const { return kept_four_bits_; }
-
  private:
-  absl::StatusOr<std::unique_ptr<Weight>> Load(const WeightSource& source, WeightUse use) {
-    if (type_ != WeightType::kInt4) return ops_.LoadWeight(source, type_, use);
-    kept_four_bits_ |= source.read_four_bits != nullptr;
-    // Of a file in 4 bits the embedding often has more.
-    const WeightType type = source.read_four_bits ? WeightType::kInt4 : WeightType::kInt8;
-    return ops_.LoadWeight(source, type, use);
+  absl::StatusOr<std::unique_ptr<Weight>> Load(const WeightSource& source, WeightUse use) const {
+    // Of a file in 4 bits the embedding often has more bits.
+    const bool more = type_ == WeightType::kInt4 && !source.read_four_bits;
+    return ops_.LoadWeight(source, more ? WeightType::kInt8 : type_, use);
   }
 
   const ModelFile& file_;
   const WeightType type_;
   Ops& ops_;
-  bool kept_four_bits_ = false;
 };
+
+// Whether a layer has a matrix in 4 bits.
+bool HasFourBits(const ModelFile& file) {
+  for (int32_t i = 0; i < file.config().layers; ++i) {
+    for (const char* name : {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj",
+                             "self_attn.o_proj", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"}) {
+      const auto source = file.Tensor(absl::StrCat("model.layers.", i, ".", name, ".weight"));
+      if (source.ok() && source->read_four_bits) return true;
+    }
+  }
+  return false;
+}
 
 }  // namespace
 
 absl::StatusOr<DecoderWeights> LoadDecoderWeights(const ModelFile& file, WeightType type,
                                                   int64_t positions, Ops& ops) {
   const ModelConfig& c = file.config();
-  Loader load(file, type, ops);
+  if (type == WeightType::kInt4 && !HasFourBits(file)) {
+    return absl::InvalidArgumentError(
+        "--dtype int4 keeps the weights that a file has in 4 bits (Q4_0, Q4_1, Q4_K), and this one "
+        "has none: take int8, or a file quantized to 4 bits");
+  }
+  const Loader load(file, type, ops);
   DecoderWeights w;
   ASSIGN_OR_RETURN(w.embedding, load.Matrix("model.embed_tokens.weight", WeightUse::kDecode));
   if (!c.tied_embeddings) {
@@ -129,11 +141,6 @@ absl::StatusOr<DecoderWeights> LoadDecoderWeights(const ModelFile& file, WeightT
   for (int32_t i = 0; i < c.layers; ++i) {
     ASSIGN_OR_RETURN(LayerWeights layer, load.Layer(i));
     w.layers.push_back(std::move(layer));
-  }
-  if (type == WeightType::kInt4 && !load.kept_four_bits()) {
-    return absl::InvalidArgumentError(
-        "--dtype int4 keeps the weights that a file has in 4 bits (Q4_0, Q4_1, Q4_K), and this one "
-        "has none: take int8, or a file quantized to 4 bits");
   }
   ASSIGN_OR_RETURN(std::vector<float> divisors, load.RopeDivisors());
   ASSIGN_OR_RETURN(w.rope, MakeRopeTable(RopeFrequencies(c, divisors), positions, ops));

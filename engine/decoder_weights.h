@@ -35,9 +35,9 @@ struct DecoderWeights {
 };
 
 // Shapes are not looked at here: a ModelFile that opened has every weight in the shape of its
-// config (CheckWeights). With kInt4 what the file has in 4 bits stays so and other weights are
-// kInt8; INVALID_ARGUMENT where it has none. RESOURCE_EXHAUSTED without memory. `positions`: how
-// many positions the rotary tables cover.
+// config (CheckWeights). With kInt4 what the file has in 4 bits stays so (of two matrices kept as
+// one, where both are) and other weights are kInt8; INVALID_ARGUMENT where it has none.
+// RESOURCE_EXHAUSTED without memory. `positions`: how many positions the rotary tables cover.
 absl::StatusOr<DecoderWeights> LoadDecoderWeights(const ModelFile& file, WeightType type,
                                                   int64_t positions, Ops& ops);
 

@@ -1,5 +1,6 @@
 #include "engine/dequant.h"
 
+#include <cassert>
 #include <cstring>
 
 #include "engine/dequant_blocks.h"
@@ -26,7 +27,7 @@ void Blocks(const char* data, int64_t count, float* out) {
 
 template <void (*kBlock)(const uint8_t*, uint8_t*, float*, float*), int64_t kElements,
           int64_t kBytes>
-void Codes(const char* data, int64_t count, uint8_t* codes, float* scales, float* minima) {
+void UnpackBlocks(const char* data, int64_t count, uint8_t* codes, float* scales, float* minima) {
   const auto* in = reinterpret_cast<const uint8_t*>(data);
   for (int64_t i = 0; i < count; i += kElements, in += kBytes) {
     kBlock(in, codes + i, scales + i / 32, minima + i / 32);
@@ -101,11 +102,12 @@ bool IsFourBits(StoredType type) {
 
 void UnpackFourBits(StoredType type, const char* data, int64_t count, uint8_t* codes, float* scales,
                     float* minima) {
+  assert(IsFourBits(type));
   if (type == StoredType::kQ4_0)
-    return Codes<Q4_0Codes, 32, 18>(data, count, codes, scales, minima);
+    return UnpackBlocks<Q4_0Codes, 32, 18>(data, count, codes, scales, minima);
   if (type == StoredType::kQ4_1)
-    return Codes<Q4_1Codes, 32, 20>(data, count, codes, scales, minima);
-  return Codes<Q4_KCodes, 256, 144>(data, count, codes, scales, minima);
+    return UnpackBlocks<Q4_1Codes, 32, 20>(data, count, codes, scales, minima);
+  return UnpackBlocks<Q4_KCodes, 256, 144>(data, count, codes, scales, minima);
 }
 
 }  // namespace skipserve

@@ -34,8 +34,8 @@ inline void Q4_1Block(const uint8_t* __restrict in, float* __restrict out) {
   for (int j = 0; j < 16; ++j) out[j + 16] = d * static_cast<float>(q[j] >> 4) + m;
 }
 
-// 32 elements' half-bytes as codes.
-inline void HalfBytes(const uint8_t* __restrict q, uint8_t* __restrict codes) {
+// 32 elements' codes.
+inline void UnpackNibbles(const uint8_t* __restrict q, uint8_t* __restrict codes) {
   for (int j = 0; j < 16; ++j) codes[j] = q[j] & 15;
   for (int j = 0; j < 16; ++j) codes[j + 16] = q[j] >> 4;
 }
@@ -43,13 +43,13 @@ inline void HalfBytes(const uint8_t* __restrict q, uint8_t* __restrict codes) {
 inline void Q4_0Codes(const uint8_t* in, uint8_t* codes, float* scale, float* minimum) {
   *scale = HalfAt(in);
   *minimum = -8.0f * *scale;
-  HalfBytes(in + 2, codes);
+  UnpackNibbles(in + 2, codes);
 }
 
 inline void Q4_1Codes(const uint8_t* in, uint8_t* codes, float* scale, float* minimum) {
   *scale = HalfAt(in);
   *minimum = HalfAt(in + 2);
-  HalfBytes(in + 4, codes);
+  UnpackNibbles(in + 4, codes);
 }
 
 // The fifth bits of a block: bit j of 4 little-endian bytes, as 0 or 16.

@@ -29,7 +29,8 @@ Work FirstGuess(const ModelConfig& config, const Precision& precision) {
       2.0 * config.kv_heads * config.head_dim * double(DTypeBytes(precision.kv));
   const double value_bytes = precision.weights == WeightType::kF32    ? 4
                              : precision.weights == WeightType::kBF16 ? 2
-                                                                      : 1;
+                             : precision.weights == WeightType::kInt8 ? 1
+                                                                      : 0.625;
   const double layer_bytes = value_bytes * config.width *
                              (2.0 * config.heads * config.head_dim +
                               2.0 * config.kv_heads * config.head_dim + 3.0 * config.ffn_width);

@@ -42,14 +42,14 @@ enum class WeightUse {
 
 // Rows [rows, in_features] of values of 4 bits: value = scale * code + minimum.
 struct FourBitRows {
-  static constexpr int64_t kRun = 32;  // inputs that share a scale and a minimum
-  uint8_t* codes = nullptr;            // [rows, in_features], 0 to 15
-  float* scales = nullptr;             // [rows, in_features / kRun]
-  float* minima = nullptr;             // likewise
+  static constexpr int64_t kGroup = 32;  // inputs that share a scale and a minimum
+  uint8_t* codes = nullptr;              // [rows, in_features], 0 to 15
+  float* scales = nullptr;               // [rows, in_features / kGroup]
+  float* minima = nullptr;               // likewise
 
   FourBitRows From(int64_t row, int64_t in_features) const {
-    const int64_t runs = row * (in_features / kRun);
-    return {codes + runs * kRun, scales + runs, minima + runs};
+    const int64_t groups = row * (in_features / kGroup);
+    return {codes + groups * kGroup, scales + groups, minima + groups};
   }
 };
 
@@ -219,7 +219,7 @@ class Ops {
   // tokens 0 .. kv_len - row_count + i. q, out [num_rows, heads * head_dim]; query head h reads KV
   // head h / (heads / kv_heads); scores are scaled by 1 / sqrt(head_dim). The cache already holds
   // these rows' own K and V. For rows of prompts; as with MatMul a row's result depends on nothing
-  // but its query and its cache.
+  // but its query and its cache. Where it sees a K or V that is not finite it may be NaN.
   virtual void PrefillAttention(TensorView q, absl::Span<const KvSegment> segments,
                                 const KvPool& pool, TensorView out) = 0;
 

@@ -20,9 +20,9 @@ enum class WeightType {
   // value and one scale, and the rows that it multiplies likewise, so that a product is one of
   // integers.
   kInt8,
-  // 4 bits a value, a scale and a minimum for each run of inputs, as its file has them. Prompts
+  // 4 bits a value, a scale and a minimum for each group of inputs, as its file has them. Prompts
   // multiply what these stand for (rounded to bf16 where kBF16 would be); a decode step's rows are
-  // rounded to 8 bits with a scale for each run.
+  // rounded to 8 bits with a scale for each group.
   kInt4,
 };
 

@@ -12,8 +12,8 @@
 
 namespace skipserve::cpu {
 
-// True where the machine has AMX with bf16 and int8 and the system lends this process its
-// registers. Asked of the system once.
+// True where the machine has AMX with bf16 and int8, AVX-512 with VBMI, and the system lends this
+// process its registers. Asked of the system once.
 bool AmxReady();
 
 #ifdef SKIPSERVE_HAS_AMX

@@ -92,7 +92,7 @@ class AmxAttention : public Bf16Attention {
     _tile_loadconfig(&config_);
     const int64_t end =
         task.segment->kv_len - task.segment->row_count + task.first_row + task.num_rows;
-    int64_t bad = kNone;  // the first token whose K is not finite
+    int64_t bad = kNone;  // the first token whose K or V is not finite
     for (int64_t begin = 0; begin < end; begin += kKeys) {
       const int64_t count = std::min(kKeys, end - begin);
       bad = std::min(bad, LoadKeys(task, pool, begin, count, s));
@@ -180,28 +180,28 @@ class AmxAttention : public Bf16Attention {
     std::fill_n(s.shift, s.tiles * kQueries, std::numeric_limits<float>::max());
   }
 
-  // K and V of tokens [begin, begin + count) as left sides, zeros after them. Returns the first
-  // token whose K has a NaN or an infinity, or kNone.
+  // K and V of tokens [begin, begin + count) as left sides, zeros after them and in place of those
+  // that have a NaN or an infinity: the first such token is returned, or kNone.
   SKIPSERVE_AMX int64_t LoadKeys(const PrefillTask& t, const KvPool& pool, int64_t begin,
                                  int64_t count, const State& s) const {
-    alignas(64) static constexpr uint16_t kNothing[4096] = {};
+    alignas(64) static constexpr uint16_t kNothing[kDim] = {};
     const uint16_t* k[kKeys];
     const uint16_t* v[kKeys];
     KvRows<uint16_t>(pool, *t.segment, t.kv_head, begin, count, k, v);
+    int64_t bad = kNone;
+    for (int64_t i = count - 1; i >= 0; --i) {
+      if (IsFinite(k[i]) && IsFinite(v[i])) continue;
+      k[i] = v[i] = kNothing;
+      bad = begin + i;
+    }
     const int64_t whole = (count + kStep - 1) / kStep * kStep;
     std::fill(k + count, k + whole, kNothing);
     std::fill(v + count, v + whole, kNothing);
-    int64_t bad = kNone;
-    const __m512i exponent = _mm512_set1_epi16(0x7F80);
-    for (int64_t i = whole - 1; i >= 0; --i) {
+    for (int64_t i = 0; i < whole; ++i) {
       uint16_t* to = s.k + i / kLanes * kSteps * kTile + i % kLanes * kStep;
-      __mmask32 beyond = 0;
       for (int64_t step = 0; step < kSteps; ++step) {
-        const __m512i values = _mm512_loadu_si512(k[i] + step * kStep);
-        beyond |= _mm512_cmpeq_epi16_mask(_mm512_and_si512(values, exponent), exponent);
-        _mm512_store_si512(to + step * kTile, values);
+        _mm512_store_si512(to + step * kTile, _mm512_loadu_si512(k[i] + step * kStep));
       }
-      if (beyond != 0) bad = begin + i;
     }
     uint16_t* to = s.v;
     for (int64_t i = 0; i < whole; i += kStep) {
@@ -216,6 +216,16 @@ class AmxAttention : public Bf16Attention {
       }
     }
     return bad;
+  }
+
+  SKIPSERVE_AMX static bool IsFinite(const uint16_t* values) {
+    const __m512i exponent = _mm512_set1_epi16(0x7F80);
+    __mmask32 beyond = 0;
+    for (int64_t i = 0; i < kDim; i += kStep) {
+      const __m512i bits = _mm512_and_si512(_mm512_loadu_si512(values + i), exponent);
+      beyond |= _mm512_cmpeq_epi16_mask(bits, exponent);
+    }
+    return beyond == 0;
   }
 
   SKIPSERVE_AMX static __m512i Widen(const uint16_t* at) {
@@ -233,17 +243,18 @@ class AmxAttention : public Bf16Attention {
     own.o = s.o + tile * kQueries * (kDim + kLanes);
     own.v = s.v;
     own.ones = s.ones;
-    own.p = s.p + tile % 2 * (kKeys / 2 * kQueries);
+    uint32_t* const p = s.p + tile % 2 * (kKeys / 2 * kQueries);
+    own.p = p;
     own.end = groups;
     const int64_t before_steps = before.steps();
     for (int64_t unit = 0; unit < units; ++unit) {
       const int64_t g = unit / 2, half = unit % 2;
-      const bool last = unit + 1 == units;  // the scores after a block's last are any
+      const bool last = unit + 1 == units;  // after a block's last the scores are not used
       const Scores next =
           ScoresOf(last && tile + 1 < s.tiles ? tile + 1 : tile, last ? 0 : unit + 1, s);
       const int64_t before_end = before_steps * (unit + 1) / units;
       const int64_t at = tile * kQueries + half * kLanes, first = begin + g * kStep;
-      auto* const to = const_cast<uint32_t*>(own.p) + unit * kTile / 2;
+      uint32_t* const to = p + unit * kTile / 2;
       const bool all_see = s.limit[at] + 1 >= first + kStep;
       const __mmask16 beyond =
           all_see ? Weigh<false, true>(unit, at, first, to, next, before, before_end, s)
@@ -308,7 +319,8 @@ class AmxAttention : public Bf16Attention {
   }
 
   // Turns a unit's scores, 16 queries in the lanes of a vector, into weights, and lets the tiles
-  // work beside it. Returns the queries of which some are beyond kMost and none count.
+  // work beside it. Returns the queries of which some are beyond kMost, so that all must be weighed
+  // again.
   template <bool kMasked, bool kBeside>
   SKIPSERVE_AMX_INLINE __mmask16 Weigh(int64_t unit, int64_t at, int64_t first, uint32_t* to,
                                        const Scores& next, Values& before, int64_t before_end,
@@ -353,7 +365,7 @@ class AmxAttention : public Bf16Attention {
     return _mm512_cmp_ps_mask(_mm512_max_ps(most0, most1), _mm512_set1_ps(kMost), _CMP_GT_OQ);
   }
 
-  // Where a query sees the token `bad`, no numbers.
+  // NaN where a query sees the token `bad`.
   SKIPSERVE_AMX void StoreOutput(const PrefillTask& t, int64_t group, int64_t bad, const State& s,
                                  TensorView out) const {
     const int64_t columns = t.num_rows * group;
@@ -376,7 +388,7 @@ class AmxAttention : public Bf16Attention {
     }
   }
 
-  const float scale_;  // makes a score an exponent of Exp2
+  const float scale_;  // of a score, to units of an exponent of 2
   const TileConfig config_;
   const MantissaTable mantissas_;
 };
@@ -394,6 +406,10 @@ std::unique_ptr<Bf16Attention> MakeAmxAttention(int64_t head_dim) {
       return std::make_unique<AmxAttention<3>>();
     case 128:
       return std::make_unique<AmxAttention<4>>();
+    case 160:
+      return std::make_unique<AmxAttention<5>>();
+    case 192:
+      return std::make_unique<AmxAttention<6>>();
     case 256:
       return std::make_unique<AmxAttention<8>>();
     default:

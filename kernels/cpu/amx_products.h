@@ -21,6 +21,9 @@ constexpr int64_t kRowBytes = kAmxRowBytes;
 // Tiles 0 to 3 are sums of values, 4 and 5 scores, 6 and 7 the left and the right side of a
 // product.
 
+// GCC's tile loads do not say that they read memory: stores before them must not move behind them.
+inline void MemoryIsAsWritten() { asm volatile("" ::: "memory"); }
+
 // The scores of a group of keys for 16 queries, to [kStep, kLanes] = K q^T of kSteps * kStep
 // dimensions.
 template <int kSteps>
@@ -31,6 +34,7 @@ struct Scores {
 
   template <int kFrom>
   SKIPSERVE_AMX_INLINE void Step() const {
+    MemoryIsAsWritten();
     if constexpr (kFrom == 0) {
       _tile_zero(4);
       _tile_zero(5);
@@ -72,6 +76,7 @@ struct Values {
   SKIPSERVE_AMX_INLINE void StepTo(int64_t last) {
     constexpr int64_t kBytes = kQueries * sizeof(float);
     for (; done < last; ++done) {
+      MemoryIsAsWritten();
       if (done == 0) group = begin;
       float* const sums = o + pass * kStep * kQueries;
       const bool is_ones = pass == kSteps;

@@ -178,13 +178,13 @@ void CpuOps::DecodeTiled(TensorView a, const TiledWeights& w, TensorView out) {
 }
 
 void CpuOps::DecodeFourBits(TensorView a, const FourBitWeights& w, TensorView out) {
-  const int64_t runs = w.input_blocks();
+  const int64_t groups = w.input_blocks();
   auto* const scales =
-      static_cast<float*>(rounded_.Bytes(a.rows * (2 * runs * sizeof(float) + w.k())));
-  float* const sums = scales + a.rows * runs;
-  auto* const codes = reinterpret_cast<int8_t*>(sums + a.rows * runs);
+      static_cast<float*>(rounded_.Bytes(a.rows * (2 * groups * sizeof(float) + w.k())));
+  float* const sums = scales + a.rows * groups;
+  auto* const codes = reinterpret_cast<int8_t*>(sums + a.rows * groups);
   for (int64_t i = 0; i < a.rows; ++i) {
-    QuantizeRuns(Row(a, i), w.k(), codes + i * w.k(), scales + i * runs, sums + i * runs);
+    QuantizeGroups(Row(a, i), w.k(), codes + i * w.k(), scales + i * groups, sums + i * groups);
   }
   static const auto gemv = VnniReady() ? &VnniGemv : &FourBitGemv;
   const CodedRows rows = {a.rows, codes, scales, sums};

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "kernels/cpu/by_fours.h"
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/four_bit_kernels.cc"
 #include "hwy/foreach_target.h"
@@ -48,15 +50,15 @@ template <int kM>
 void Outputs(const CodedRows& a, int64_t row, const FourBitWeights& w, int64_t block,
              TensorView out) {
   const D d;
-  const int64_t n = hn::Lanes(d), runs = w.input_blocks();
+  const int64_t n = hn::Lanes(d), groups = w.input_blocks();
   const int64_t first = block * kOutputs, count = std::min(kOutputs, w.n() - first);
   HWY_ALIGN float all[kM][kOutputs];
   for (int64_t column = 0; column < kOutputs; column += n) {
     V total[kM];
     for (V& v : total) v = hn::Zero(d);
-    for (int64_t run = 0; run < runs; ++run) {
-      const Block& b = w.Outputs(block)[run];
-      const int8_t* const codes = a.codes + row * w.k() + run * kInputs;
+    for (int64_t group = 0; group < groups; ++group) {
+      const Block& b = w.Outputs(block)[group];
+      const int8_t* const codes = a.codes + row * w.k() + group * kInputs;
       V sums[kM];
       for (V& v : sums) v = hn::Zero(d);
       for (int64_t word = 0; word < kInputs / 8; ++word) {
@@ -72,7 +74,7 @@ void Outputs(const CodedRows& a, int64_t row, const FourBitWeights& w, int64_t b
       }
       const V scales = LoadHalves(b.scales + column), minima = LoadHalves(b.minima + column);
       for (int i = 0; i < kM; ++i) {
-        const int64_t at = (row + i) * runs + run;
+        const int64_t at = (row + i) * groups + group;
         total[i] = hn::MulAdd(sums[i], hn::Mul(scales, hn::Set(d, a.scales[at])), total[i]);
         total[i] = hn::MulAdd(minima, hn::Set(d, a.sums[at]), total[i]);
       }
@@ -86,11 +88,7 @@ void Outputs(const CodedRows& a, int64_t row, const FourBitWeights& w, int64_t b
 
 void Run(const CodedRows& a, const FourBitWeights& w, int64_t begin, int64_t end, TensorView out) {
   for (int64_t block = begin; block < end; ++block) {
-    int64_t row = 0;
-    for (; row + 4 <= a.rows; row += 4) Outputs<4>(a, row, w, block, out);
-    if (a.rows - row == 3) Outputs<3>(a, row, w, block, out);
-    if (a.rows - row == 2) Outputs<2>(a, row, w, block, out);
-    if (a.rows - row == 1) Outputs<1>(a, row, w, block, out);
+    ByFours(a.rows, [&]<int kM>(int64_t row) { Outputs<kM>(a, row, w, block, out); });
   }
 }
 

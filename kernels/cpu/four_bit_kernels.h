@@ -8,12 +8,12 @@
 
 namespace skipserve::cpu {
 
-// A decode step's activations: value = scale of its run of 32 * code.
+// A decode step's activations: value = scale of its group of 32 * code.
 struct CodedRows {
   int64_t rows = 0;
   const int8_t* codes = nullptr;  // [rows, k]
   const float* scales = nullptr;  // [rows, k / 32]
-  const float* sums = nullptr;    // likewise: of a run's values
+  const float* sums = nullptr;    // likewise: of a group's values
 };
 
 // out = a W^T, outputs of the blocks [begin, end).
@@ -24,5 +24,9 @@ void FourBitGemv(const CodedRows& a, const FourBitWeights& w, int64_t begin, int
 bool VnniReady();
 void VnniGemv(const CodedRows& a, const FourBitWeights& w, int64_t begin, int64_t end,
               TensorView out);
+
+// The weights in bf16, outputs of the blocks [begin, end), as TiledWeights has them. Only where
+// CpuHasFastBf16.
+void WidenToBf16(const FourBitWeights& w, int64_t begin, int64_t end, uint32_t* to);
 
 }  // namespace skipserve::cpu

@@ -18,7 +18,7 @@ namespace skipserve::cpu {
 class FourBitWeights {
  public:
   static constexpr int64_t kOutputs = 64;  // of a block
-  static constexpr int64_t kInputs = FourBitRows::kRun;
+  static constexpr int64_t kInputs = FourBitRows::kGroup;
 
   // Value = scale * code + minimum; of outputs past n all zeros. Byte b of word [j][o] has output
   // o's code for input 4 j + b in its low half and for input 16 + 4 j + b in its high half.

@@ -7,6 +7,7 @@
 
 #include "kernels/chosen_rows.h"
 #include "kernels/cpu/carver.h"
+#include "kernels/cpu/four_bit_kernels.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/native_bf16.h"
 #include "kernels/cpu/quantize.h"
@@ -21,11 +22,11 @@ using dnnl::memory;
 // The only row count that a primitive is made for: a new prompt length compiles nothing, and a row
 // is summed in one order whatever its company. With AMX the order follows the row count.
 constexpr int64_t kRows = 64;
-// Tiles of a task, which share a panel while it is in L2: of a feed-forward's gates, whose results
-// are halved on the spot, and of weights that are widened. Others are multiplied as a whole:
-// 512 rows by 768 x 576 take 0.39 ms so, 0.44 by panels; by 2 * 1536 x 576 1.77 ms by one
-// panel, 1.46 by many. Weights fetched ahead of their panel, by prefetches or by loads, gained
-// nothing.
+// Tiles of a task: they share a panel while it is in L2. Panels are made of a feed-forward's gates,
+// whose results are halved on the spot, and of weights that are widened; other weights are
+// multiplied as a whole: 512 rows by 768 x 576 take 0.39 ms so, 0.44 by panels; by 2 * 1536 x 576
+// 1.77 ms by one panel, 1.46 by many. Weights fetched ahead of their panel, by prefetches or by
+// loads, gained nothing.
 constexpr int64_t kTaskTiles = 8;
 constexpr int64_t kPanelBytes = 512 * 1024;
 

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <vector>
 
+#include "kernels/ops.h"
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/quantize.cc"
 #include "hwy/foreach_target.h"
@@ -129,23 +131,23 @@ float RotateAndQuantize(const float* from, int64_t count, float* rotated, int8_t
   return Quantize(rotated, count, range, to);
 }
 
-void RunsTo8Bits(const float* from, int64_t count, int8_t* to, float* scales, float* sums) {
+void GroupsTo8Bits(const float* from, int64_t count, int8_t* to, float* scales, float* sums) {
   const D d;
   const int64_t n = hn::Lanes(d);
-  constexpr int64_t kShort = 32;
-  for (int64_t run = 0; run < count; run += kShort, from += kShort, to += kShort) {
+  constexpr int64_t kGroup = FourBitRows::kGroup;
+  for (int64_t group = 0; group < count; group += kGroup, from += kGroup, to += kGroup) {
     V most = hn::Zero(d), bad = hn::Zero(d);
-    for (int64_t i = 0; i < kShort; i += n) {
+    for (int64_t i = 0; i < kGroup; i += n) {
       const V x = hn::LoadU(d, from + i);
       most = hn::Max(most, hn::Abs(x));
       bad = hn::MulAdd(x, hn::Zero(d), bad);
     }
     const Range range = {hn::GetLane(hn::MaxOfLanes(d, most)), hn::GetLane(hn::SumOfLanes(d, bad))};
-    const float scale = Quantize(from, kShort, range, to);
+    const float scale = Quantize(from, kGroup, range, to);
     int sum = 0;
-    for (int64_t i = 0; i < kShort; ++i) sum += to[i];
-    scales[run / kShort] = scale;
-    sums[run / kShort] = scale * static_cast<float>(sum);
+    for (int64_t i = 0; i < kGroup; ++i) sum += to[i];
+    scales[group / kGroup] = scale;
+    sums[group / kGroup] = scale * static_cast<float>(sum);
   }
 }
 
@@ -187,7 +189,7 @@ namespace skipserve::cpu {
 
 HWY_EXPORT(RotateAndQuantize);
 HWY_EXPORT(RotateInPlace);
-HWY_EXPORT(RunsTo8Bits);
+HWY_EXPORT(GroupsTo8Bits);
 HWY_EXPORT(Scale);
 HWY_EXPORT(ScaledSwiGlu);
 
@@ -197,8 +199,8 @@ float QuantizeRow(const float* from, int64_t n, int8_t* to) {
   return HWY_DYNAMIC_DISPATCH(RotateAndQuantize)(from, n, rotated.data(), to);
 }
 void RotateRow(float* x, int64_t n) { HWY_DYNAMIC_DISPATCH(RotateInPlace)(x, n); }
-void QuantizeRuns(const float* from, int64_t n, int8_t* to, float* scales, float* sums) {
-  HWY_DYNAMIC_DISPATCH(RunsTo8Bits)(from, n, to, scales, sums);
+void QuantizeGroups(const float* from, int64_t n, int8_t* to, float* scales, float* sums) {
+  HWY_DYNAMIC_DISPATCH(GroupsTo8Bits)(from, n, to, scales, sums);
 }
 void ScaleRow(float* x, const float* scales, float by, int64_t n) {
   HWY_DYNAMIC_DISPATCH(Scale)(x, scales, by, n);

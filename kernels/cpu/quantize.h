@@ -15,9 +15,9 @@ void RotateRow(float* x, int64_t n);
 // scale; NaN where the row holds a NaN or an infinity.
 float QuantizeRow(const float* from, int64_t n, int8_t* to);
 
-// Each run of 32 of the row, not rotated, = its scale * to; sums are of a run's scale * to. A run's
-// scale is NaN where it holds a NaN or an infinity. n is a multiple of 32.
-void QuantizeRuns(const float* from, int64_t n, int8_t* to, float* scales, float* sums);
+// Each group of 32 of the row, not rotated, = its scale * to; sums are of a group's scale * to. A
+// group's scale is NaN where it holds a NaN or an infinity. n is a multiple of 32.
+void QuantizeGroups(const float* from, int64_t n, int8_t* to, float* scales, float* sums);
 
 // x[j] *= scales[j] * by.
 void ScaleRow(float* x, const float* scales, float by, int64_t n);

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "kernels/cpu/by_fours.h"
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/tiled_gemv.cc"
 #include "hwy/foreach_target.h"
@@ -94,11 +96,7 @@ void Block(TensorView a, int64_t row, const TiledWeights& w, int64_t block, Tens
 template <WeightType kType>
 void RunAs(TensorView a, const TiledWeights& w, int64_t begin, int64_t end, TensorView out) {
   for (int64_t block = begin; block < end; ++block) {
-    int64_t row = 0;
-    for (; row + 4 <= a.rows; row += 4) Block<kType, 4>(a, row, w, block, out);
-    if (a.rows - row == 3) Block<kType, 3>(a, row, w, block, out);
-    if (a.rows - row == 2) Block<kType, 2>(a, row, w, block, out);
-    if (a.rows - row == 1) Block<kType, 1>(a, row, w, block, out);
+    ByFours(a.rows, [&]<int kM>(int64_t row) { Block<kType, kM>(a, row, w, block, out); });
   }
 }
 

@@ -71,23 +71,29 @@ void RoundToInt8(float* row, int64_t n) {
   Rotate(row, n);
 }
 
-void RoundRunsToInt8(float* row, int64_t n) {
-  for (int64_t run = 0; run < n; run += FourBitRows::kRun) {
+namespace {
+
+// As a decode step rounds what kInt4 multiplies.
+void RoundGroupsToInt8(float* row, int64_t n) {
+  for (int64_t group = 0; group < n; group += FourBitRows::kGroup) {
     float max = 0.0f;
-    for (int64_t j = run; j < run + FourBitRows::kRun; ++j) max = std::max(max, std::abs(row[j]));
+    for (int64_t j = group; j < group + FourBitRows::kGroup; ++j)
+      max = std::max(max, std::abs(row[j]));
     const float inverse = max < 1e-30f ? 0.0f : 127.0f / max, scale = max / 127.0f;
-    for (int64_t j = run; j < run + FourBitRows::kRun; ++j) {
+    for (int64_t j = group; j < group + FourBitRows::kGroup; ++j) {
       row[j] = std::nearbyint(row[j] * inverse) * scale;
     }
   }
 }
+
+}  // namespace
 
 void ReferenceOps::DecodeMatMul(TensorView a, const Weight& w, TensorView out) {
   if (static_cast<const ReferenceWeight&>(w).type() != WeightType::kInt4) return MatMul(a, w, out);
   std::vector<float> rounded;
   for (int64_t i = 0; i < a.rows; ++i) {
     rounded.insert(rounded.end(), Row(a, i), Row(a, i) + a.cols);
-    RoundRunsToInt8(rounded.data() + i * a.cols, a.cols);
+    RoundGroupsToInt8(rounded.data() + i * a.cols, a.cols);
   }
   MatMul(TensorView(rounded.data(), a.rows, a.cols), w, out);
 }

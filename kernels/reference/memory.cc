@@ -1,10 +1,12 @@
 // Memory and weights of the reference backend: the host's own.
+#include <cassert>
 #include <cstring>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "kernels/bf16.h"
+#include "kernels/half.h"
 #include "kernels/host_memory.h"
 #include "kernels/reference/reference_ops.h"
 
@@ -29,12 +31,17 @@ void ReferenceOps::Download(const void* device, void* host, size_t bytes) {
 namespace {
 
 void ReadFourBits(const WeightSource& source, float* out) {
-  constexpr int64_t kRun = FourBitRows::kRun;
-  const int64_t runs = source.out_features * source.in_features / kRun;
-  std::vector<uint8_t> codes(runs * kRun);
-  std::vector<float> scales(runs), minima(runs);
+  constexpr int64_t kGroup = FourBitRows::kGroup;
+  const int64_t groups = source.out_features * source.in_features / kGroup;
+  std::vector<uint8_t> codes(groups * kGroup);
+  std::vector<float> scales(groups), minima(groups);
   source.read_four_bits(0, source.out_features, {codes.data(), scales.data(), minima.data()});
-  for (int64_t i = 0; i < runs * kRun; ++i) out[i] = scales[i / kRun] * codes[i] + minima[i / kRun];
+  for (std::vector<float>* of : {&scales, &minima}) {
+    for (float& x : *of) x = HalfToF32(F32ToHalf(x));
+  }
+  for (int64_t i = 0; i < groups * kGroup; ++i) {
+    out[i] = scales[i / kGroup] * codes[i] + minima[i / kGroup];
+  }
 }
 
 }  // namespace
@@ -46,6 +53,7 @@ absl::StatusOr<std::unique_ptr<Weight>> ReferenceOps::LoadWeight(const WeightSou
   absl::StatusOr<Buffer> buffer = AllocateHost(values * sizeof(float));
   if (!buffer.ok()) return buffer.status();
   float* data = buffer->f32();
+  assert(type != WeightType::kInt4 || source.read_four_bits);
   if (values > 0 && type == WeightType::kInt4) {
     ReadFourBits(source, data);
   } else if (values > 0) {

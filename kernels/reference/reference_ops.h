@@ -35,9 +35,6 @@ class ReferenceWeight : public Weight {
 // As kInt8 rounds a row.
 void RoundToInt8(float* row, int64_t n);
 
-// As a decode step rounds what kInt4 multiplies.
-void RoundRunsToInt8(float* row, int64_t n);
-
 class ReferenceOps : public Ops {
  public:
   std::string name() const override { return "reference"; }

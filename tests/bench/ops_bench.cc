@@ -30,17 +30,22 @@ void SetRates(benchmark::State& state, double flops, double bytes) {
   state.counters["B/s"] = Counter(bytes, Counter::kIsIterationInvariantRate);
 }
 
-// m, n, k, type of the weights (0 f32, 1 bf16, 2 int8), threads
+// m, n, k, type of the weights (0 f32, 1 bf16, 2 int8, 3 int4), threads
 // Few rows are a decode step.
 void MatMul(benchmark::State& state) {
   const int64_t m = state.range(0), n = state.range(1), k = state.range(2);
   const WeightType type = static_cast<WeightType>(state.range(3));
   const auto ops = MakeCpuOps(static_cast<int>(state.range(4)));
   std::vector<float> a = Random(m * k), w = Random(n * k, 2), out(m * n);
-  const auto weight = *ops->LoadWeight(
-      {n, k,
-       [&](int64_t row, int64_t count, float* to) { std::copy_n(&w[row * k], count * k, to); }},
-      type, WeightUse::kAll);
+  const auto read = [&](int64_t row, int64_t count, float* to) {
+    std::copy_n(&w[row * k], count * k, to);
+  };
+  const auto read_four_bits = [&](int64_t, int64_t count, const FourBitRows& to) {
+    for (int64_t i = 0; i < count * k; ++i) to.codes[i] = static_cast<uint8_t>(i * 7 % 16);
+    std::fill_n(to.scales, count * k / FourBitRows::kGroup, 0.1f);
+    std::fill_n(to.minima, count * k / FourBitRows::kGroup, -0.8f);
+  };
+  const auto weight = *ops->LoadWeight({n, k, read, read_four_bits}, type, WeightUse::kAll);
   const auto run = m <= Ops::kMaxDecodeRows ? &Ops::DecodeMatMul : &Ops::MatMul;
   for (auto _ : state) (ops.get()->*run)({a.data(), m, k}, *weight, {out.data(), m, n});
   SetRates(state, 2.0 * m * n * k, static_cast<double>(weight->bytes()));
@@ -155,10 +160,10 @@ void Rope(benchmark::State& state) {
   BENCHMARK(name)->UseRealTime()->Unit(benchmark::kMicrosecond)->MinTime(0.3)
 
 SKIPSERVE_BENCH(MatMul)
-    ->ArgNames({"m", "n", "k", "bf16", "threads"})
+    ->ArgNames({"m", "n", "k", "type", "threads"})
     ->ArgsProduct({{512}, {576}, {576, 1536}, {0, 1}, {1, 2}})
     ->ArgsProduct({{512}, {192, 3072}, {576}, {0, 1}, {1, 2}})
-    ->ArgsProduct({{1, 8, 32}, {3072}, {576}, {0, 1}, {1, 2}})
+    ->ArgsProduct({{1, 8, 32}, {3072}, {576}, {0, 1, 2, 3}, {1, 2}})
     ->ArgsProduct({{1}, {49152}, {576}, {0, 1}, {1, 2}});
 SKIPSERVE_BENCH(Prefill)
     ->ArgNames({"rows", "kv_len", "head_dim", "bf16", "threads"})

@@ -16,8 +16,14 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   for (const auto& [name, tensor] : file->tensors) {
     const auto source = MakeWeightSource(name, tensor, 0);
     if (!source.ok()) continue;
-    std::vector<float> row(static_cast<size_t>(source->in_features));
-    for (int64_t i = 0; i < source->out_features; ++i) source->read(i, 1, row.data());
+    const auto width = static_cast<size_t>(source->in_features);
+    std::vector<float> row(width), scales(width / 32), minima(width / 32);
+    std::vector<uint8_t> codes(width);
+    for (int64_t i = 0; i < source->out_features; ++i) {
+      source->read(i, 1, row.data());
+      if (!source->read_four_bits) continue;
+      source->read_four_bits(i, 1, {codes.data(), scales.data(), minima.data()});
+    }
   }
   return 0;
 }

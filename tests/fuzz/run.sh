@@ -6,7 +6,7 @@ seconds=${1:-60}
 corpus=build/fuzz/corpus
 for target in gguf safetensors tokenizer chat_template skip_file; do mkdir -p "$corpus/$target"; done
 
-cp tests/golden/tiny/qwen2/tiny.gguf "$corpus/gguf/"
+cp tests/golden/tiny/qwen2/tiny.gguf tests/golden/tiny/tiny.q4.gguf "$corpus/gguf/"
 cp tests/golden/tiny/qwen2/hf/model.safetensors "$corpus/safetensors/"
 for model in . llama3 qwen2; do
   cp "tests/golden/tiny/$model/hf/config.json" "$corpus/safetensors/$model.json"

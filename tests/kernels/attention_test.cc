@@ -120,7 +120,8 @@ TEST(Attention, MatchesReference) {
   for (const DType dtype : {DType::kF32, DType::kBF16}) {
     for (const Shape& s :
          {Shape{9, 3, 64, 32, dtype}, Shape{4, 1, 8, 5, dtype}, Shape{2, 2, 40, 16, dtype},
-          Shape{8, 2, 128, 16, dtype}, Shape{1, 1, 16, 1, dtype}, Shape{26, 1, 32, 64, dtype}}) {
+          Shape{8, 2, 128, 16, dtype}, Shape{1, 1, 16, 1, dtype}, Shape{26, 1, 32, 64, dtype},
+          Shape{2, 1, 96, 16, dtype}, Shape{2, 1, 256, 32, dtype}}) {
       for (const auto& batch : batches) {
         SCOPED_TRACE(::testing::Message()
                      << "heads " << s.heads << " dim " << s.head_dim << " bf16 "
@@ -239,21 +240,23 @@ Matrix InChunks(Ops& ops, const PagedCache& cache, const Matrix& q, int64_t kv_l
 
 TEST(Attention, ChunkedEqualsWhole) {
   for (const DType dtype : {DType::kF32, DType::kBF16}) {
-    const Shape s = {6, 2, 32, 16, dtype};
-    const auto sequences = RandomSequences(s, {{300, 450}}, 41);
-    const Matrix q = Random(300, s.heads * s.head_dim, 42);
-    const auto reference = MakeReferenceOps();
-    const PagedCache cache(*reference, LayoutOf(s), sequences, false);
-    const Matrix whole = InChunks(*reference, cache, q, 450, 300);
-    EXPECT_EQ(InChunks(*reference, cache, q, 450, 1).values, whole.values);
-    EXPECT_EQ(InChunks(*reference, cache, q, 450, 77).values, whole.values);
-    ForEachCpu([&](Ops& cpu) {
-      const PagedCache cpu_cache(cpu, LayoutOf(s), sequences, false);
-      const Matrix cpu_whole = InChunks(cpu, cpu_cache, q, 450, 300);
-      EXPECT_EQ(InChunks(cpu, cpu_cache, q, 450, 1).values, cpu_whole.values);
-      EXPECT_EQ(InChunks(cpu, cpu_cache, q, 450, 60).values, cpu_whole.values);
-      EXPECT_EQ(InChunks(cpu, cpu_cache, q, 450, 100).values, cpu_whole.values);
-    });
+    for (const float scale : {1.0f, 100.0f}) {  // large scores: the base of a softmax changes often
+      const Shape s = {6, 2, 32, 16, dtype};
+      const auto sequences = RandomSequences(s, {{300, 450}}, 41);
+      const Matrix q = Random(300, s.heads * s.head_dim, 42, scale);
+      const auto reference = MakeReferenceOps();
+      const PagedCache cache(*reference, LayoutOf(s), sequences, false);
+      const Matrix whole = InChunks(*reference, cache, q, 450, 300);
+      EXPECT_EQ(InChunks(*reference, cache, q, 450, 1).values, whole.values);
+      EXPECT_EQ(InChunks(*reference, cache, q, 450, 77).values, whole.values);
+      ForEachCpu([&](Ops& cpu) {
+        const PagedCache cpu_cache(cpu, LayoutOf(s), sequences, false);
+        const Matrix cpu_whole = InChunks(cpu, cpu_cache, q, 450, 300);
+        EXPECT_EQ(InChunks(cpu, cpu_cache, q, 450, 1).values, cpu_whole.values);
+        EXPECT_EQ(InChunks(cpu, cpu_cache, q, 450, 60).values, cpu_whole.values);
+        EXPECT_EQ(InChunks(cpu, cpu_cache, q, 450, 100).values, cpu_whole.values);
+      });
+    }
   }
 }
 

@@ -9,7 +9,6 @@
 #include "kernels/bf16.h"
 #include "kernels/cpu/amx.h"
 #include "kernels/cpu/four_bit_kernels.h"
-#include "kernels/cpu/native_bf16.h"
 #include "kernels/cpu/quantize.h"
 #include "kernels/cpu/tiled_gemv.h"
 #include "kernels/half.h"
@@ -51,8 +50,8 @@ TEST(MatMul, MatchesReference) {
     int64_t n, k;
   };
   for (const WeightType type : kTypes) {
-    for (const Case& c :
-         {Case{1, 1}, Case{7, 33}, Case{64, 64}, Case{100, 72}, Case{192, 576}, Case{301, 131}}) {
+    for (const Case& c : {Case{1, 1}, Case{7, 33}, Case{64, 64}, Case{100, 72}, Case{192, 576},
+                          Case{301, 131}, Case{100, 96}, Case{301, 160}, Case{768, 576}}) {
       if (!Keeps(type, c.k)) continue;
       const Matrix w = Random(c.n, c.k, 1);
       for (const int64_t m : {0, 1, 2, 3, 4, 5, 7, 8, 31, 32, 33, 64, 100, 257}) {
@@ -142,6 +141,46 @@ TEST(MatMul, BadNumbersStayInTheirRow) {
       EXPECT_EQ(std::isfinite(y.at(i, 0)), i != 3 && i != 4) << "row " << i;
     }
   });
+}
+
+TEST(MatMul, BadNumbersStayInTheirRowOfADecodeStep) {
+  Matrix a = Random(6, 64, 7);
+  a.at(3, 5) = std::numeric_limits<float>::quiet_NaN();
+  a.at(4, 5) = -std::numeric_limits<float>::infinity();
+  std::fill_n(a.values.begin() + 5 * 64, 64, 0.0f);
+  const Matrix w = Random(20, 64, 8);
+  for (const WeightType type : kTypes) {
+    ForEachCpu([&](Ops& cpu) {
+      const Matrix y = Product(cpu, kDecode, a, *Load(cpu, w, type));
+      for (int64_t i = 0; i < a.rows; ++i) {
+        EXPECT_EQ(std::isfinite(y.at(i, 0)), i != 3 && i != 4) << "row " << i;
+      }
+      EXPECT_EQ(y.at(5, 0), 0.0f);
+    });
+  }
+}
+
+// Scales that float16 has not: a Q4_K block's are products.
+TEST(Embed, FourBitsOfEveryBackendAreTheSame) {
+  WeightSource source;
+  source.out_features = 3;
+  source.in_features = 64;
+  source.read_four_bits = [](int64_t begin, int64_t count, const FourBitRows& out) {
+    for (int64_t i = 0; i < count * 64; ++i) out.codes[i] = static_cast<uint8_t>((begin + i) % 16);
+    for (int64_t i = 0; i < count * 2; ++i) {
+      out.scales[i] = 0.1f * static_cast<float>(begin + i + 1);
+      out.minima[i] = -0.7f / static_cast<float>(begin + i + 1);
+    }
+  };
+  const auto rows = [&](Ops& ops) {
+    const auto table = *ops.LoadWeight(source, WeightType::kInt4, WeightUse::kDecode);
+    const Device out = Device::Empty(ops, 3, 64);
+    ops.Embed(*table, DeviceIndex(ops, {0, 1, 2}).view(), out.view());
+    return out.Get().values;
+  };
+  const std::vector<float> expected = rows(*MakeReferenceOps());
+  EXPECT_NEAR(expected[1], 0.1f - 0.7f, 1e-3);
+  ForEachCpu([&](Ops& cpu) { EXPECT_EQ(rows(cpu), expected); });
 }
 
 TEST(Embed, LooksUpRoundedRows) {
@@ -436,12 +475,12 @@ TEST(FourBitWeights, KeepEveryRowAndMultiply) {
       const auto reference = MakeReferenceOps();
       const Matrix expected =
           Product(*reference, kDecode, a, *Load(*reference, w, WeightType::kInt4));
-      const int64_t runs = shape.k / FourBitRows::kRun;
+      const int64_t groups = shape.k / FourBitRows::kGroup;
       std::vector<int8_t> codes(m * shape.k);
-      std::vector<float> scales(m * runs), sums(m * runs);
+      std::vector<float> scales(m * groups), sums(m * groups);
       for (int64_t i = 0; i < m; ++i) {
-        cpu::QuantizeRuns(a.row(i), shape.k, &codes[i * shape.k], &scales[i * runs],
-                          &sums[i * runs]);
+        cpu::QuantizeGroups(a.row(i), shape.k, &codes[i * shape.k], &scales[i * groups],
+                            &sums[i * groups]);
       }
       const cpu::CodedRows rows = {m, codes.data(), scales.data(), sums.data()};
       const auto multiply = [&](auto gemv) {

@@ -74,15 +74,15 @@ DeviceIndex::DeviceIndex(Ops& ops, const std::vector<int32_t>& values)
 
 FourBitMatrix::FourBitMatrix(const Matrix& w)
     : rows_(w.rows), cols_(w.cols), codes_(w.values.size()) {
-  constexpr int64_t kRun = FourBitRows::kRun;
-  for (size_t run = 0; run < w.values.size(); run += kRun) {
-    const float* const values = w.values.data() + run;
-    const auto [low, high] = std::minmax_element(values, values + kRun);
+  constexpr int64_t kGroup = FourBitRows::kGroup;
+  for (size_t group = 0; group < w.values.size(); group += kGroup) {
+    const float* const values = w.values.data() + group;
+    const auto [low, high] = std::minmax_element(values, values + kGroup);
     const float minimum = HalfToF32(F32ToHalf(*low));
     const float scale = HalfToF32(F32ToHalf((*high - *low) / 15));
-    for (int64_t i = 0; i < kRun; ++i) {
+    for (int64_t i = 0; i < kGroup; ++i) {
       const float code = scale == 0 ? 0 : std::nearbyint((values[i] - minimum) / scale);
-      codes_[run + i] = static_cast<uint8_t>(std::clamp(code, 0.0f, 15.0f));
+      codes_[group + i] = static_cast<uint8_t>(std::clamp(code, 0.0f, 15.0f));
     }
     scales_.push_back(scale);
     minima_.push_back(minimum);
@@ -92,16 +92,16 @@ FourBitMatrix::FourBitMatrix(const Matrix& w)
 Matrix FourBitMatrix::Values() const {
   Matrix m(rows_, cols_);
   for (size_t i = 0; i < codes_.size(); ++i) {
-    m.values[i] = scales_[i / FourBitRows::kRun] * codes_[i] + minima_[i / FourBitRows::kRun];
+    m.values[i] = scales_[i / FourBitRows::kGroup] * codes_[i] + minima_[i / FourBitRows::kGroup];
   }
   return m;
 }
 
 void FourBitMatrix::Read(int64_t begin, int64_t count, const FourBitRows& out) const {
-  const int64_t runs = cols_ / FourBitRows::kRun;
+  const int64_t groups = cols_ / FourBitRows::kGroup;
   std::copy_n(codes_.begin() + begin * cols_, count * cols_, out.codes);
-  std::copy_n(scales_.begin() + begin * runs, count * runs, out.scales);
-  std::copy_n(minima_.begin() + begin * runs, count * runs, out.minima);
+  std::copy_n(scales_.begin() + begin * groups, count * groups, out.scales);
+  std::copy_n(minima_.begin() + begin * groups, count * groups, out.minima);
 }
 
 WeightSource SourceOf(const Matrix& w) {

@@ -55,8 +55,8 @@ class DeviceIndex {
   int64_t size_;
 };
 
-// Each run of 32 inputs as the nearest of 16 values from its smallest to its largest, by a scale
-// and a minimum that float16 has. Its columns are whole runs.
+// Each group of 32 inputs as the nearest of 16 values from its smallest to its largest, by a scale
+// and a minimum that float16 has. Its columns are whole groups.
 class FourBitMatrix {
  public:
   explicit FourBitMatrix(const Matrix& w);
@@ -69,11 +69,11 @@ class FourBitMatrix {
   std::vector<float> scales_, minima_;
 };
 
-// `w` outlives it. In 4 bits too where its columns are whole runs.
+// `w` outlives it. In 4 bits too where its columns are whole groups.
 WeightSource SourceOf(const Matrix& w);
 // Whether a weight of so many inputs can be kept so.
 inline bool Keeps(WeightType type, int64_t in_features) {
-  return type != WeightType::kInt4 || in_features % FourBitRows::kRun == 0;
+  return type != WeightType::kInt4 || in_features % FourBitRows::kGroup == 0;
 }
 std::unique_ptr<Weight> Load(Ops& ops, const Matrix& w, WeightType type,
                              WeightUse use = WeightUse::kAll);

@@ -100,11 +100,24 @@ HWY_INLINE void DotTile(D d, const float* const* HWY_RESTRICT a, const float* HW
   s[3][0] = s30, s[3][1] = s31, s[3][2] = s32;
 }
 
+// 1 / x for 1 <= x, relative error below 2^-22; NaN for NaN. Two steps of Newton's after an
+// approximation of 11 bits or more take half the time of a division.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V Reciprocal(D d, V x) {
+  const V two = hn::Set(d, 2.0f);
+  V r = hn::ApproximateReciprocal(x);
+  r = hn::Mul(r, hn::NegMulAdd(x, r, two));
+  return hn::Mul(r, hn::NegMulAdd(x, r, two));
+}
+
 // silu(gate) * up.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V SwiGluOf(D d, V gate, V up) {
-  const V one = hn::Set(d, 1.0f);
-  return hn::Mul(hn::Div(gate, hn::Add(one, Exp(d, hn::Neg(gate)))), up);
+  // e^88 is finite, as Reciprocal wants it, and below -88 all is 0. In this order a NaN passes
+  // through.
+  gate = hn::Max(hn::Set(d, -88.0f), gate);
+  const V sigmoid = Reciprocal(d, hn::Add(hn::Set(d, 1.0f), Exp(d, hn::Neg(gate))));
+  return hn::Mul(hn::Mul(gate, sigmoid), up);
 }
 
 }  // namespace skipserve::cpu::HWY_NAMESPACE

@@ -99,7 +99,7 @@ TEST_F(CanaryTest, MeasuresWhatTwoRunsGive) {
     run.dtype = precision->kv;
     run.weights = precision->weights;
     const auto runner = ModelRunner::Open(
-        kTiny, options.backend == "cpu" ? MakeCpuOps(2) : MakeReferenceOps(), run);
+        options.model_path, options.backend == "cpu" ? MakeCpuOps(2) : MakeReferenceOps(), run);
     for (const auto& [length, max_tokens] : {std::pair{60, 1}, {200, 12}, {330, 40}}) {
       for (const bool custom : {true, false}) {
         GenerateRequest request = SomeRequest(length, length, max_tokens);

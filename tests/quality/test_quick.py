@@ -7,17 +7,27 @@ import subprocess
 
 import pytest
 
-FACTS = 8
+CASES = 8
+
+
+def evaluate(folder, tasks, cases, *flags):
+    path = folder / "eval.json"
+    subprocess.run(
+        [os.environ["SKIPSERVE_BINARY"], "eval", os.environ["SKIPSERVE_TEST_MODEL"], "/usr/share/common-licenses", "--tasks",
+         tasks, "--lengths", "1536", "--cases", str(cases), "--json", str(path), *flags],
+        check=True)
+    return json.loads(path.read_text())
 
 
 @pytest.fixture(scope="module")
 def evaluation(tmp_path_factory):
-    path = tmp_path_factory.mktemp("eval") / "eval.json"
-    subprocess.run(
-        [os.environ["SKIPSERVE_BINARY"], "eval", os.environ["SKIPSERVE_TEST_MODEL"], "/usr/share/common-licenses", "--tasks",
-         "fact,summary,continuation", "--lengths", "1536", "--cases", str(FACTS), "--json", str(path)],
-        check=True)
-    return json.loads(path.read_text())
+    return evaluate(tmp_path_factory.mktemp("eval"), "fact,summary,continuation", CASES)
+
+
+@pytest.fixture(scope="module")
+def facts(tmp_path_factory):
+    """More of them, since dense answers a third, and some of those by a hair: of these 24 it answered 8."""
+    return evaluate(tmp_path_factory.mktemp("facts"), "fact", 24, "--no-baselines")
 
 
 def outcomes(evaluation, task, reading):
@@ -40,7 +50,7 @@ def test_every_case_has_every_reading(evaluation):
     assert len(evaluation["readings"]) == 1 + 3 * 3
     for task in ("fact", "summary", "continuation"):
         cases = [case for case in evaluation["cases"] if case["task"] == task]
-        assert len(cases) == FACTS
+        assert len(cases) == CASES
         assert all(len(case["outcomes"]) == len(evaluation["readings"]) for case in cases)
 
 
@@ -51,13 +61,13 @@ def test_dense_is_what_others_are_measured_by(evaluation):
             assert same["flop_bound"] == 1
 
 
-def test_levels_save_what_they_say_and_facts_survive(evaluation):
+def test_levels_save_what_they_say_and_facts_survive(facts):
     for level, bound, most_kl in (("gentle", 1.4, 0.15), ("balanced", 2.0, 0.25), ("fast", 2.4, 0.4)):
-        pairs = [(d, o) for d, o in outcomes(evaluation, "fact", level) if d["score"] == 1]
-        assert len(pairs) >= 2, "the dense model answers next to nothing"
+        pairs = [(d, o) for d, o in outcomes(facts, "fact", level) if d["score"] == 1]
+        assert len(pairs) >= 4, "the dense model answers next to nothing"
         assert min(o["flop_bound"] for _, o in pairs) >= bound
         assert 0 < kl(pairs) < most_kl, level
-        assert sum(o["score"] == 1 for _, o in pairs) >= len(pairs) - 1, level
+        assert sum(o["score"] == 1 for _, o in pairs) >= len(pairs) / 2, level
 
 
 def test_baselines_cost_no_more_than_the_level(evaluation):

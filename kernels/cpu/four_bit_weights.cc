@@ -8,7 +8,6 @@
 namespace skipserve::cpu {
 namespace {
 
-constexpr int64_t kOutputs = FourBitWeights::kOutputs;
 constexpr int64_t kInputs = FourBitWeights::kInputs;
 
 // Codes of 32 inputs of one output to its column of the block.

@@ -4,7 +4,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "oneapi/dnnl/dnnl.hpp"
+#include "kernels/cpu/dnnl_isa.h"
 #endif
 
 namespace skipserve::cpu {
@@ -12,13 +12,11 @@ namespace skipserve::cpu {
 bool AmxReady() {
 #ifdef SKIPSERVE_HAS_AMX
   static const bool ready = [] {
-    const int isa = static_cast<int>(dnnl::get_effective_cpu_isa());
-    const int amx = static_cast<int>(dnnl::cpu_isa::avx512_core_amx);
     // Linux hands out the registers' memory on request only (its Documentation/x86/xstate.rst).
     constexpr long kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM
     constexpr long kTileData = 18;
     // oneDNN does not ask for VBMI, which every CPU with AMX has but a virtual one may hide.
-    return (isa & amx) == amx && __builtin_cpu_supports("avx512vbmi") &&
+    return MachineHas(dnnl::cpu_isa::avx512_core_amx) && __builtin_cpu_supports("avx512vbmi") &&
            syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
   }();
   return ready;

@@ -15,7 +15,6 @@ namespace {
 
 using amx::kLanes;
 using amx::kQueries;
-using amx::kRowBytes;
 using amx::kStep;
 using amx::kTile;
 
@@ -279,8 +278,11 @@ class AmxAttention : public Bf16Attention {
     Scores scores;
     scores.k = s.k + unit / 2 * 2 * kSteps * kTile;
     scores.q = s.q + (tile * kSteps * 2 + unit % 2) * kTile;
-    scores.to = s.scores + unit % 2 * kStep * kLanes;
+    scores.to = ScoresAt(unit, s);
     return scores;
+  }
+  static float* ScoresAt(int64_t unit, const State& s) {
+    return s.scores + unit % 2 * kStep * kLanes;
   }
 
   // Which queries see key `key`, counted from the group's first.
@@ -298,7 +300,7 @@ class AmxAttention : public Bf16Attention {
   // which floating-point numbers bear, but seldom: only for weights beyond kMost.
   SKIPSERVE_AMX void Raise(int64_t unit, int64_t at, int64_t first, __mmask16 which, float* o,
                            const State& s) const {
-    const float* const from = s.scores + unit % 2 * kStep * kLanes;
+    const float* const from = ScoresAt(unit, s);
     const __m512i limit = Limit(at, first, s);
     __m512 max = _mm512_set1_ps(std::numeric_limits<float>::lowest());
     for (int64_t key = 0; key < kStep; ++key) {  // in this order a NaN is passed over
@@ -325,7 +327,7 @@ class AmxAttention : public Bf16Attention {
   SKIPSERVE_AMX_INLINE __mmask16 Weigh(int64_t unit, int64_t at, int64_t first, uint32_t* to,
                                        const Scores& next, Values& before, int64_t before_end,
                                        const State& s) const {
-    const float* const from = s.scores + unit % 2 * kStep * kLanes;
+    const float* const from = ScoresAt(unit, s);
     const __m512i limit = Limit(at, first, s);
     const __m512 scale = _mm512_set1_ps(scale_), shift = _mm512_load_ps(s.shift + at);
     const __m512 zero = _mm512_set1_ps(kInteger);

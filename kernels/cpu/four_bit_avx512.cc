@@ -3,10 +3,10 @@
 #include <cstring>
 
 #include "kernels/cpu/by_fours.h"
+#include "kernels/cpu/dnnl_isa.h"
 #include "kernels/cpu/four_bit_kernels.h"
 #include "kernels/cpu/intrinsics.h"
 #include "kernels/cpu/tiled_weights.h"
-#include "oneapi/dnnl/dnnl.hpp"
 
 namespace skipserve::cpu {
 
@@ -106,11 +106,7 @@ SKIPSERVE_BF16 void WidenBlock(const Block& block, uint32_t* to) {
 
 }  // namespace
 
-bool VnniReady() {
-  const int isa = static_cast<int>(dnnl::get_effective_cpu_isa());
-  const int vnni = static_cast<int>(dnnl::cpu_isa::avx512_core_vnni);
-  return (isa & vnni) == vnni;
-}
+bool VnniReady() { return MachineHas(dnnl::cpu_isa::avx512_core_vnni); }
 
 void VnniGemv(const CodedRows& a, const FourBitWeights& w, int64_t begin, int64_t end,
               TensorView out) {

@@ -6,9 +6,9 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/cpu/amx.h"
 #include "kernels/cpu/cpu_ops.h"
+#include "kernels/cpu/dnnl_isa.h"
 #include "kernels/cpu/row_kernels.h"
 #include "kernels/host_memory.h"
-#include "oneapi/dnnl/dnnl.hpp"
 
 namespace skipserve {
 namespace cpu {
@@ -93,10 +93,6 @@ absl::StatusOr<std::unique_ptr<Weight>> CpuOps::LoadFourBits(const WeightSource&
 
 std::unique_ptr<Ops> MakeCpuOps(int threads) { return std::make_unique<cpu::CpuOps>(threads); }
 
-bool CpuHasFastBf16() {
-  const int isa = static_cast<int>(dnnl::get_effective_cpu_isa());
-  const int bf16 = static_cast<int>(dnnl::cpu_isa::avx512_core_bf16);
-  return (isa & bf16) == bf16;
-}
+bool CpuHasFastBf16() { return cpu::MachineHas(dnnl::cpu_isa::avx512_core_bf16); }
 
 }  // namespace skipserve

@@ -35,17 +35,14 @@ constexpr int64_t kStep = TiledWeights::kOutputs;  // of a panel's columns
 // What DnnlGemm multiplies.
 struct Tiles {
   int64_t n, k;
+  int64_t input_blocks;  // as TiledWeights has them
   WeightType type;
   const float* scales;  // of int8
   // Those of outputs [begin, end), whole blocks: where they lie, or `room`, filled.
   std::function<const uint32_t*(int64_t begin, int64_t end, uint32_t* room)> panel;
   bool in_room;
 
-  int64_t column_bytes() const {
-    const int64_t per_word = type == WeightType::kInt8 ? 4 : 2;
-    const int64_t block_inputs = TiledWeights::kWords * per_word;
-    return (k + block_inputs - 1) / block_inputs * TiledWeights::kWords * sizeof(uint32_t);
-  }
+  int64_t step_bytes() const { return input_blocks * TiledWeights::kBlockBytes; }  // kStep columns
 };
 
 class DnnlGemm : public PackedGemm {
@@ -58,9 +55,7 @@ class DnnlGemm : public PackedGemm {
         engine_(dnnl::engine::kind::cpu, 0) {
     const int64_t part = gated ? n_ / 2 : n_;
     const int64_t most =
-        gated || w_.in_room
-            ? std::max<int64_t>(1, kPanelBytes / (w_.column_bytes() * kStep)) * kStep
-            : n_;
+        gated || w_.in_room ? std::max<int64_t>(1, kPanelBytes / w_.step_bytes()) * kStep : n_;
     const int64_t panels = (part + most - 1) / most;
     const int64_t even = (part + panels - 1) / panels;
     const int64_t columns = (even + kStep - 1) / kStep * kStep;
@@ -156,8 +151,8 @@ class DnnlGemm : public PackedGemm {
       first_size = std::max(first_size, size);
       if (gemm.gated_) second_size = std::max(second_size, size);
       if (gemm.w_.in_room) {
-        const int64_t columns = (gemm.most_columns_ + kStep - 1) / kStep * kStep;
-        tiles_size = std::max<size_t>(tiles_size, columns * gemm.w_.column_bytes());
+        const int64_t steps = (gemm.most_columns_ + kStep - 1) / kStep;
+        tiles_size = std::max<size_t>(tiles_size, steps * gemm.w_.step_bytes());
       }
       for (const Panel& p : gemm.panels_) {
         scratchpad_size = std::max(scratchpad_size, p.scratchpad.get_size());
@@ -383,7 +378,7 @@ std::unique_ptr<PackedGemm> MakeOf(Tiles tiles, bool gated) {
 
 std::unique_ptr<PackedGemm> PackedGemm::Make(const TiledWeights& w, bool gated) {
   const auto panel = [&w](int64_t begin, int64_t, uint32_t*) { return w.Outputs(begin); };
-  return MakeOf({w.n(), w.k(), w.type(), w.scales(), panel, false}, gated);
+  return MakeOf({w.n(), w.k(), w.input_blocks(), w.type(), w.scales(), panel, false}, gated);
 }
 
 std::unique_ptr<PackedGemm> PackedGemm::Make(const FourBitWeights& w, bool gated) {
@@ -391,7 +386,7 @@ std::unique_ptr<PackedGemm> PackedGemm::Make(const FourBitWeights& w, bool gated
     WidenToBf16(w, begin, end, room);
     return room;
   };
-  return MakeOf({w.n(), w.k(), WeightType::kBF16, nullptr, panel, true}, gated);
+  return MakeOf({w.n(), w.k(), w.input_blocks(), WeightType::kBF16, nullptr, panel, true}, gated);
 }
 
 }  // namespace skipserve::cpu

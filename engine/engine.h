@@ -41,9 +41,11 @@ struct SkipLevelInfo {
 struct ModelInfo {
   ModelConfig config;
   std::string fingerprint;
-  std::string dtype;    // of weights: "f32", "bf16", "int8" or "int4"; KV is bf16 but with "f32"
-  std::string backend;  // Ops::name()
-  int64_t max_context = 0;  // tokens, prompt and answer together
+  std::string dtype;           // of weights: "f32", "bf16", "int8" or "int4"
+  std::string kv_dtype;        // "f32", "bf16" or "int8"
+  int64_t kv_token_bytes = 0;  // of a token's K and V in one layer
+  std::string backend;         // Ops::name()
+  int64_t max_context = 0;     // tokens, prompt and answer together
   int64_t default_max_tokens = 0;
   int64_t skip_min_prompt = 0;             // shorter prompts run dense in mode auto
   std::string default_skip_level;          // "off" where the model has no settings

@@ -24,9 +24,8 @@ constexpr double kShareOfGap = 0.92;
 
 // Seconds per unit of work before any step has run: a middling server's core or two. The cost model
 // learns the machine's own within some dozen steps.
-Work FirstGuess(const ModelConfig& config, const Precision& precision) {
-  const double kv_bytes =
-      2.0 * config.kv_heads * config.head_dim * double(DTypeBytes(precision.kv));
+Work FirstGuess(const ModelConfig& config, const Precision& precision, const KvLayout& layout) {
+  const double kv_bytes = static_cast<double>(layout.token_bytes());
   const double value_bytes = precision.weights == WeightType::kF32    ? 4
                              : precision.weights == WeightType::kBF16 ? 2
                              : precision.weights == WeightType::kInt8 ? 1
@@ -120,13 +119,16 @@ absl::Status ApplySkipFlags(const EngineOptions& options, SkipSettings& settings
   return absl::OkStatus();
 }
 
-ModelInfo MakeInfo(const EngineOptions& options, const ModelFile& model, const char* dtype,
-                   const Ops& ops, const SkipLevels& levels, int64_t max_context) {
+ModelInfo MakeInfo(const EngineOptions& options, const ModelFile& model, const Precision& precision,
+                   const KvLayout& kv_layout, const Ops& ops, const SkipLevels& levels,
+                   int64_t max_context) {
   const SkipSettings& settings = levels.settings();
   ModelInfo info;
   info.config = model.config();
   info.fingerprint = model.fingerprint();
-  info.dtype = dtype;
+  info.dtype = precision.name;
+  info.kv_dtype = precision.kv_name;
+  info.kv_token_bytes = static_cast<int64_t>(kv_layout.token_bytes());
   info.backend = ops.name();
   info.max_context = max_context;
   info.default_max_tokens = options.default_max_tokens;
@@ -160,7 +162,7 @@ absl::StatusOr<std::unique_ptr<Engine>> OpenEngine(const EngineOptions& options,
   parts.chat_template = OpenChatTemplate(*model, *parts.tokenizer);
   parts.ops = std::move(ops);
   RETURN_IF_ERROR(parts.ops->CheckHeadDim(config.head_dim));
-  ASSIGN_OR_RETURN(const Precision precision, ChoosePrecision(options.dtype));
+  ASSIGN_OR_RETURN(const Precision precision, ChoosePrecision(options.dtype, options.kv_dtype));
   const KvLayout kv_layout = {precision.kv, kBlockTokens, config.kv_heads, config.head_dim};
   // Before anything is loaded: what does not fit is refused at once.
   ASSIGN_OR_RETURN(const int64_t kv_blocks,
@@ -191,14 +193,15 @@ absl::StatusOr<std::unique_ptr<Engine>> OpenEngine(const EngineOptions& options,
   parts.scheduler.chunk_tokens = options.chunk_tokens;
   parts.scheduler.busy_step_seconds = kShareOfGap * absl::ToDoubleSeconds(options.max_token_gap);
   parts.scheduler.state_blocks = StateBlocks(kv_layout, config.width, executor.state_dtype);
-  parts.scheduler.cost = FirstGuess(config, precision);
+  parts.scheduler.cost = FirstGuess(config, precision, kv_layout);
   parts.prefix_cache = options.prefix_cache;
   ASSIGN_OR_RETURN(parts.executor,
                    Executor::Create(*parts.decoder, skip_file.proxies, std::move(executor)));
 
   parts.levels = std::make_unique<SkipLevels>(config, skip_file.settings, skip_file.proxy_shape(),
                                               options.skip_enabled);
-  parts.info = MakeInfo(options, *model, precision.name, *parts.ops, *parts.levels, max_context);
+  parts.info =
+      MakeInfo(options, *model, precision, kv_layout, *parts.ops, *parts.levels, max_context);
   parts.canary = options.canary;
   parts.observer = options.observer;
   return std::make_unique<LlmEngine>(std::move(parts));

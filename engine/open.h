@@ -14,15 +14,16 @@
 namespace skipserve {
 
 struct EngineOptions {
-  std::string model_path;        // a .gguf file or a Hugging Face folder
-  std::string backend = "cpu";   // "cpu" or "reference"
-  std::string dtype = "auto";    // "f32", "bf16", "int8", "int4" or "auto": of weights and KV
-  int threads = 0;               // 0: the cores this process may use
-  int64_t kv_memory_mb = 0;      // 0: room for four full contexts, at most 40 % of the memory
-  int64_t max_context = 0;       // tokens of prompt and answer; 0: the model's
-  int32_t max_running = 32;      // sequences that decode or prefill at once
-  int32_t max_queue = 256;       // requests that may wait
-  int64_t max_queue_tokens = 0;  // their prompts' tokens, all together; 0: no bound
+  std::string model_path;         // a .gguf file or a Hugging Face folder
+  std::string backend = "cpu";    // "cpu" or "reference"
+  std::string dtype = "auto";     // "f32", "bf16", "int8", "int4" or "auto": of weights
+  std::string kv_dtype = "auto";  // "f32", "bf16", "int8", or "auto", which follows dtype
+  int threads = 0;                // 0: the cores this process may use
+  int64_t kv_memory_mb = 0;       // 0: room for four full contexts, at most 40 % of the memory
+  int64_t max_context = 0;        // tokens of prompt and answer; 0: the model's
+  int32_t max_running = 32;       // sequences that decode or prefill at once
+  int32_t max_queue = 256;        // requests that may wait
+  int64_t max_queue_tokens = 0;   // their prompts' tokens, all together; 0: no bound
   // New tokens whose KV a request is promised when it is admitted; an answer that becomes longer
   // takes what is free, or gives way and is computed again. 0: all that it may need.
   int64_t promised_tokens = 256;

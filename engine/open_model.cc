@@ -1,5 +1,7 @@
 #include "engine/open_model.h"
 
+#include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -9,17 +11,26 @@
 
 namespace skipserve {
 
-absl::StatusOr<Precision> ChoosePrecision(const std::string& name) {
-  if (name == "auto") return ChoosePrecision(CpuHasFastBf16() ? "bf16" : "f32");
-  static constexpr Precision kAll[] = {{"f32", WeightType::kF32, DType::kF32},
-                                       {"bf16", WeightType::kBF16, DType::kBF16},
-                                       {"int8", WeightType::kInt8, DType::kBF16},
-                                       {"int4", WeightType::kInt4, DType::kBF16}};
-  for (const Precision& p : kAll) {
-    if (name == p.name) return p;
+absl::StatusOr<Precision> ChoosePrecision(const std::string& dtype, const std::string& kv_dtype) {
+  if (dtype == "auto") return ChoosePrecision(CpuHasFastBf16() ? "bf16" : "f32", kv_dtype);
+  static constexpr Precision kAll[] = {{"f32", WeightType::kF32, DType::kF32, "f32"},
+                                       {"bf16", WeightType::kBF16, DType::kBF16, "bf16"},
+                                       {"int8", WeightType::kInt8, DType::kBF16, "bf16"},
+                                       {"int4", WeightType::kInt4, DType::kBF16, "bf16"}};
+  static constexpr std::pair<const char*, DType> kKv[] = {
+      {"f32", DType::kF32}, {"bf16", DType::kBF16}, {"int8", DType::kInt8}};
+  const auto* const found = std::find_if(std::begin(kAll), std::end(kAll),
+                                         [&](const Precision& p) { return dtype == p.name; });
+  if (found == std::end(kAll)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--dtype is \"", dtype, "\"; it must be auto, f32, bf16, int8 or int4"));
+  }
+  if (kv_dtype == "auto") return *found;
+  for (const auto& [name, kv] : kKv) {
+    if (kv_dtype == name) return Precision{found->name, found->weights, kv, name};
   }
   return absl::InvalidArgumentError(
-      absl::StrCat("--dtype is \"", name, "\"; it must be auto, f32, bf16, int8 or int4"));
+      absl::StrCat("--kv-dtype is \"", kv_dtype, "\"; it must be auto, f32, bf16 or int8"));
 }
 
 absl::StatusOr<std::unique_ptr<Ops>> MakeOps(const std::string& backend, int threads) {

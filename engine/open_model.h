@@ -13,16 +13,18 @@
 
 namespace skipserve {
 
-// What --dtype stands for.
+// What --dtype and --kv-dtype stand for.
 struct Precision {
-  const char* name;  // "f32", "bf16", "int8" or "int4"
+  const char* name;  // of weights: "f32", "bf16", "int8" or "int4"
   WeightType weights;
   DType kv;
+  const char* kv_name;  // "f32", "bf16" or "int8"
 };
 
-// "f32", "bf16", "int8" or "int4" (of weights; KV is bf16 then), or "auto": bf16 where the machine
-// is fast at it, else f32. INVALID_ARGUMENT names --dtype.
-absl::StatusOr<Precision> ChoosePrecision(const std::string& name);
+// Weights: "f32", "bf16", "int8" or "int4", or "auto": bf16 where the machine is fast at it, else
+// f32. KV: "f32", "bf16" or "int8", or "auto": f32 beside such weights, else bf16.
+// INVALID_ARGUMENT names the flag.
+absl::StatusOr<Precision> ChoosePrecision(const std::string& dtype, const std::string& kv_dtype);
 
 // "cpu" on `threads` threads (0: the cores this process may use), or "reference". INVALID_ARGUMENT
 // names --backend.

@@ -9,32 +9,43 @@
 
 namespace skipserve {
 
+inline std::byte* KvBlock(const KvPool& pool, const KvSegment& segment, int64_t token) {
+  const int64_t block = segment.blocks.data[token / pool.layout.block_tokens];
+  return static_cast<std::byte*>(pool.data) +
+         block * static_cast<int64_t>(pool.layout.block_bytes());
+}
+
+// The number of a token's K (or V) vector of one KV head in its block.
+inline int64_t KvRow(const KvLayout& l, int64_t token, int64_t kv_head, bool is_v) {
+  return (int64_t{is_v} * l.kv_heads + kv_head) * l.block_tokens + token % l.block_tokens;
+}
+
 // First byte of the K (or V) vector of one KV head for token `token` of `segment`'s cache.
 inline std::byte* KvSlot(const KvPool& pool, const KvSegment& segment, int64_t token,
                          int64_t kv_head, bool is_v) {
   const KvLayout& l = pool.layout;
-  const int64_t block = segment.blocks.data[token / l.block_tokens];
-  const int64_t row =
-      (int64_t{is_v} * l.kv_heads + kv_head) * l.block_tokens + token % l.block_tokens;
-  return static_cast<std::byte*>(pool.data) + block * static_cast<int64_t>(l.block_bytes()) +
-         row * l.head_dim * static_cast<int64_t>(DTypeBytes(l.dtype));
+  return KvBlock(pool, segment, token) +
+         KvRow(l, token, kv_head, is_v) * l.head_dim * static_cast<int64_t>(DTypeBytes(l.dtype));
 }
 
-// Points k_rows[i] and v_rows[i] at the vectors of token begin + i, 0 <= i < count. T is the pool's
+// And the scales of that vector, layout.groups() of them, of a pool in 8 bits.
+inline uint16_t* KvScales(const KvPool& pool, const KvSegment& segment, int64_t token,
+                          int64_t kv_head, bool is_v) {
+  const KvLayout& l = pool.layout;
+  std::byte* const scales = KvBlock(pool, segment, token) + l.value_bytes();
+  return reinterpret_cast<uint16_t*>(scales) + KvRow(l, token, kv_head, is_v) * l.groups();
+}
+
+// Points rows[i] at the K (or V) vectors of token begin + i, 0 <= i < count. T is the pool's
 // element type.
 template <class T>
-void KvRows(const KvPool& pool, const KvSegment& segment, int64_t kv_head, int64_t begin,
-            int64_t count, const T** k_rows, const T** v_rows) {
+void KvRows(const KvPool& pool, const KvSegment& segment, int64_t kv_head, bool is_v, int64_t begin,
+            int64_t count, const T** rows) {
   const int64_t block_tokens = pool.layout.block_tokens;
   for (int64_t i = 0; i < count;) {
     const int64_t run = std::min(block_tokens - (begin + i) % block_tokens, count - i);
-    const auto* k = reinterpret_cast<const T*>(KvSlot(pool, segment, begin + i, kv_head, false));
-    const auto* v = reinterpret_cast<const T*>(KvSlot(pool, segment, begin + i, kv_head, true));
-    for (const int64_t end = i + run; i < end;
-         ++i, k += pool.layout.head_dim, v += pool.layout.head_dim) {
-      k_rows[i] = k;
-      v_rows[i] = v;
-    }
+    const auto* row = reinterpret_cast<const T*>(KvSlot(pool, segment, begin + i, kv_head, is_v));
+    for (const int64_t end = i + run; i < end; ++i, row += pool.layout.head_dim) rows[i] = row;
   }
 }
 

@@ -65,16 +65,28 @@ struct WeightSource {
 };
 
 // How a KV block lies in memory. A block holds `block_tokens` tokens of one layer of one sequence:
-// K as [kv_heads, block_tokens, head_dim], then V in the same shape, elements of `dtype`.
+// K as [kv_heads, block_tokens, head_dim], then V in the same shape, elements of `dtype`; in 8 bits
+// then their scales, bf16, as [2, kv_heads, block_tokens, groups()]: an element is its code times
+// its group's scale (kernels/kv_codes.h).
 struct KvLayout {
+  static constexpr int32_t kGroup =
+      32;  // elements of a head that share a scale; the last have less
+
   DType dtype = DType::kF32;
   int32_t block_tokens = 32;
   int32_t kv_heads = 0;
   int32_t head_dim = 0;
 
+  int32_t groups() const { return (head_dim + kGroup - 1) / kGroup; }
+  size_t value_bytes() const { return vectors() * head_dim * DTypeBytes(dtype); }
   size_t block_bytes() const {
-    return size_t{2} * block_tokens * kv_heads * head_dim * DTypeBytes(dtype);
+    return value_bytes() + (dtype == DType::kInt8 ? vectors() * groups() * sizeof(uint16_t) : 0);
   }
+  // Of a token in one layer.
+  size_t token_bytes() const { return block_bytes() / block_tokens; }
+
+ private:
+  size_t vectors() const { return size_t{2} * block_tokens * kv_heads; }
 };
 
 // The memory of all KV blocks: block b starts at data + b * layout.block_bytes().

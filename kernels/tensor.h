@@ -8,9 +8,10 @@
 
 namespace skipserve {
 
-enum class DType { kF32, kBF16 };
+// kInt8 is of K and V alone, with scales beside the values (KvLayout).
+enum class DType { kF32, kBF16, kInt8 };
 
-inline size_t DTypeBytes(DType t) { return t == DType::kF32 ? 4 : 2; }
+inline size_t DTypeBytes(DType t) { return t == DType::kF32 ? 4 : t == DType::kBF16 ? 2 : 1; }
 
 // How a weight matrix is kept and multiplied.
 enum class WeightType {

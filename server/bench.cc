@@ -163,15 +163,13 @@ class Bencher {
 
   void Summarise(std::vector<BenchCell>& cells) {
     const ModelInfo& info = engine_.info();
-    const int64_t value_bytes = info.dtype == "f32" ? 4 : 2;
     double dense = 0;
     for (size_t i = 0; i < cells.size(); ++i) {
       BenchCell& cell = cells[i];
       cell.ttft_seconds = Median(cell.ttft_runs);
       cell.decode_tokens_per_second = Median(cell.decode_runs);
       cell.prefill_tokens_per_second = cell.prompt_tokens / cell.ttft_seconds;
-      cell.kv_bytes = cell.report.kv_token_layers * 2 * info.config.kv_heads *
-                      info.config.head_dim * value_bytes;
+      cell.kv_bytes = cell.report.kv_token_layers * info.kv_token_bytes;
       if (skips_[i].mode == SkipRequest::Mode::kOff) dense = cell.ttft_seconds;
     }
     for (BenchCell& cell : cells) cell.gain = dense > 0 ? dense / cell.ttft_seconds : 0;

@@ -118,8 +118,8 @@ int64_t PeakMemory() {
 std::string BenchTable(const ModelInfo& model, const MachineFacts& machine, const BenchJob& job,
                        const std::vector<BenchCell>& cells, int64_t peak_memory) {
   std::string out = absl::StrCat(
-      ModelName(model), ", ", model.dtype, ", ", model.backend, "\n", machine.cpu, ", ",
-      machine.threads, " of ", machine.cores, " cores, ",
+      ModelName(model), ", ", model.dtype, ", KV in ", model.kv_dtype, ", ", model.backend, "\n",
+      machine.cpu, ", ", machine.threads, " of ", machine.cores, " cores, ",
       absl::StrFormat("%.1f GB", double(machine.memory_bytes) / (1 << 30)),
       " of memory\nmedians of ", job.repeat, " runs after a warm-up, levels taking turns; ",
       job.decode_tokens, " tokens decoded after each prompt\n\n");
@@ -161,6 +161,7 @@ OrderedJson BenchJson(const ModelInfo& model, const MachineFacts& machine, const
                         {"architecture", model.config.architecture},
                         {"fingerprint", model.fingerprint},
                         {"dtype", model.dtype},
+                        {"kv_dtype", model.kv_dtype},
                         {"backend", model.backend}}},
                       {"machine",
                        {{"cpu", machine.cpu},

@@ -79,6 +79,7 @@ int RunEval(const Options& options) {
   job.lab.model_path = options.engine.model_path;
   job.lab.backend = options.engine.backend;
   job.lab.dtype = options.engine.dtype;
+  job.lab.kv_dtype = options.engine.kv_dtype;
   job.lab.skip_file = options.engine.skip_file;
   job.lab.threads = options.engine.threads;
   return Eval(job, {});

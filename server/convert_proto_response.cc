@@ -103,6 +103,7 @@ void ModelInfoToProto(const ModelInfo& info, v1::GetModelInfoResponse* proto) {
   proto->set_architecture(info.config.architecture);
   proto->set_fingerprint(info.fingerprint);
   proto->set_dtype(info.dtype);
+  proto->set_kv_dtype(info.kv_dtype);
   proto->set_backend(info.backend);
   proto->set_layers(info.config.layers);
   proto->set_width(info.config.width);

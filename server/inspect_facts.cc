@@ -8,6 +8,7 @@
 #include "engine/chat_template.h"
 #include "engine/describe_levels.h"
 #include "engine/model_file.h"
+#include "engine/open_model.h"
 #include "engine/skip/levels.h"
 #include "engine/skip/ready_settings.h"
 #include "engine/skip/skip_file.h"
@@ -95,10 +96,11 @@ absl::StatusOr<ModelFacts> ReadModelFacts(const EngineOptions& options) {
   facts.fingerprint = model->fingerprint();
   facts.parameters = CountParameters(facts.config);
   facts.file_bytes = FileBytes(facts.path);
-  facts.dtype = options.dtype;
-  if (options.dtype == "auto") facts.dtype = CpuHasFastBf16() ? "bf16" : "f32";
-  facts.kv_bytes_per_token = int64_t{2} * facts.config.layers * facts.config.kv_heads *
-                             facts.config.head_dim * (facts.dtype == "f32" ? 4 : 2);
+  ASSIGN_OR_RETURN(const Precision precision, ChoosePrecision(options.dtype, options.kv_dtype));
+  facts.dtype = precision.name;
+  facts.kv_dtype = precision.kv_name;
+  const KvLayout layout = {precision.kv, 1, facts.config.kv_heads, facts.config.head_dim};
+  facts.kv_bytes_per_token = facts.config.layers * static_cast<int64_t>(layout.token_bytes());
   RETURN_IF_ERROR(ReadText(*model, facts));
   RETURN_IF_ERROR(ReadSkip(options, facts));
   return facts;

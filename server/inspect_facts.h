@@ -21,7 +21,7 @@ struct ModelFacts {
   std::string fingerprint;
   int64_t parameters = 0;
   int64_t file_bytes = 0;
-  std::string dtype;  // weights and KV would have, under the options given
+  std::string dtype, kv_dtype;  // weights and KV would have, under the options given
   int64_t kv_bytes_per_token = 0;
 
   int32_t vocabulary = 0;  // tokens of the tokenizer

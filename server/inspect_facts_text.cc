@@ -46,7 +46,7 @@ std::string FactsText(const ModelFacts& f) {
   line("parameters", ParametersText(f.parameters));
   line("context", FormatCount(c.max_positions), " tokens; ", RopeText(c));
   line("computed in", f.dtype, ", ", absl::StrFormat("%.1f", double(f.kv_bytes_per_token) / 1024),
-       " KB of KV a token");
+       " KB of KV a token in ", f.kv_dtype);
   line("tokenizer", FormatCount(f.vocabulary), " tokens, ", f.special_tokens, " special; ",
        f.bos.empty() ? "no BOS"
                      : absl::StrCat("BOS ", f.bos, f.add_bos ? " is added" : " is not added"),
@@ -82,6 +82,7 @@ OrderedJson FactsJson(const ModelFacts& f) {
           {"file_bytes", f.file_bytes},
           {"context", c.max_positions},
           {"dtype", f.dtype},
+          {"kv_dtype", f.kv_dtype},
           {"kv_bytes_per_token", f.kv_bytes_per_token},
           {"tokenizer",
            {{"vocabulary", f.vocabulary},

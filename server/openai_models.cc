@@ -36,6 +36,7 @@ OrderedJson ModelJson(const std::string& name, int64_t created, const ModelInfo&
           {"vocab_size", info.config.vocab_size},
           {"has_chat_template", has_chat_template},
           {"dtype", info.dtype},
+          {"kv_dtype", info.kv_dtype},
           {"backend", info.backend},
           {"fingerprint", info.fingerprint},
           {"skip",

@@ -32,7 +32,7 @@ absl::StatusOr<std::unique_ptr<Lab>> OpenLab(const LabOptions& options) {
   lab->chat = OpenChatTemplate(*lab->model, *lab->tokenizer);
   ASSIGN_OR_RETURN(lab->ops, MakeOps(options.backend, options.threads));
   RETURN_IF_ERROR(lab->ops->CheckHeadDim(lab->config().head_dim));
-  ASSIGN_OR_RETURN(lab->precision, ChoosePrecision(options.dtype));
+  ASSIGN_OR_RETURN(lab->precision, ChoosePrecision(options.dtype, options.kv_dtype));
   const int64_t max_tokens = std::min(options.max_tokens, lab->config().max_positions);
   ASSIGN_OR_RETURN(DecoderWeights weights,
                    LoadDecoderWeights(*lab->model, lab->precision.weights, max_tokens, *lab->ops));

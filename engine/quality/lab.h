@@ -23,6 +23,7 @@ struct LabOptions {
   std::string model_path;
   std::string backend = "cpu";
   std::string dtype = "auto";
+  std::string kv_dtype = "auto";
   std::string skip_file;      // "": the file beside the model, if there is one
   bool use_skip_file = true;  // false: no levels and no proxies
   int threads = 0;            // 0: the cores this process may use

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <limits>
 
+#include "kernels/bf16.h"
 #include "kernels/cpu/amx_products.h"
 #include "kernels/cpu/carver.h"
 #include "kernels/kv_slot.h"
@@ -118,17 +119,18 @@ class AmxAttention : public Bf16Attention {
   struct State {
     int64_t tiles = 0;  // of kQueries
     size_t bytes = 0;
-    uint16_t* q = nullptr;     // [tiles, steps, 2, kTile]: right sides
-    float* o = nullptr;        // [tiles, dim + kLanes, kQueries], not yet divided by the sum
-                               // of weights, row dim
-    float* shift = nullptr;    // [tiles, kQueries] what makes a score the integer of its weight
-    int32_t* limit = nullptr;  // [tiles, kQueries] the last token that a query sees
-    uint16_t* k = nullptr;     // [kKeys / 16, steps, kTile]: left sides
-    uint16_t* v = nullptr;     // [kKeys / 32, dim / 16, kTile]: left sides, a row a dimension
-    uint16_t* ones = nullptr;  // [kTile]: a left side, its first row
-    float* scores = nullptr;   // [2, kStep, kLanes]: in turn
-    uint32_t* p = nullptr;     // [2, kKeys / 32, 2, kTile / 2]: right sides, pairs of keys; of
-                               // two tiles of queries in turn
+    uint16_t* q = nullptr;         // [tiles, steps, 2, kTile]: right sides
+    float* o = nullptr;            // [tiles, dim + kLanes, kQueries], not yet divided by the sum
+                                   // of weights, row dim
+    float* shift = nullptr;        // [tiles, kQueries] what makes a score the integer of its weight
+    int32_t* limit = nullptr;      // [tiles, kQueries] the last token that a query sees
+    uint16_t* k = nullptr;         // [kKeys / 16, steps, kTile]: left sides
+    uint16_t* v = nullptr;         // [kKeys / 32, dim / 16, kTile]: left sides, a row a dimension
+    uint16_t* ones = nullptr;      // [kTile]: a left side, its first row
+    uint16_t* expanded = nullptr;  // [2, kStep, dim]: a group's K and V, where they are of 8 bits
+    float* scores = nullptr;       // [2, kStep, kLanes]: in turn
+    uint32_t* p = nullptr;         // [2, kKeys / 32, 2, kTile / 2]: right sides, pairs of keys; of
+                                   // two tiles of queries in turn
   };
 
   State Carve(int64_t columns, std::byte* base) const {
@@ -142,6 +144,7 @@ class AmxAttention : public Bf16Attention {
     s.k = carver.Take<uint16_t>(kKeys * kDim);
     s.v = carver.Take<uint16_t>(kKeys * kDim);
     s.ones = carver.Take<uint16_t>(kTile);
+    s.expanded = carver.Take<uint16_t>(2 * kStep * kDim);
     s.scores = carver.Take<float>(2 * kStep * kLanes);
     s.p = carver.Take<uint32_t>(2 * kKeys / 2 * kQueries);
     s.bytes = carver.used();
@@ -184,37 +187,65 @@ class AmxAttention : public Bf16Attention {
   SKIPSERVE_AMX int64_t LoadKeys(const PrefillTask& t, const KvPool& pool, int64_t begin,
                                  int64_t count, const State& s) const {
     alignas(64) static constexpr uint16_t kNothing[kDim] = {};
-    const uint16_t* k[kKeys];
-    const uint16_t* v[kKeys];
-    KvRows<uint16_t>(pool, *t.segment, t.kv_head, begin, count, k, v);
     int64_t bad = kNone;
-    for (int64_t i = count - 1; i >= 0; --i) {
-      if (IsFinite(k[i]) && IsFinite(v[i])) continue;
-      k[i] = v[i] = kNothing;
-      bad = begin + i;
-    }
-    const int64_t whole = (count + kStep - 1) / kStep * kStep;
-    std::fill(k + count, k + whole, kNothing);
-    std::fill(v + count, v + whole, kNothing);
-    for (int64_t i = 0; i < whole; ++i) {
-      uint16_t* to = s.k + i / kLanes * kSteps * kTile + i % kLanes * kStep;
-      for (int64_t step = 0; step < kSteps; ++step) {
-        _mm512_store_si512(to + step * kTile, _mm512_loadu_si512(k[i] + step * kStep));
+    uint16_t* k_to = s.k;
+    uint16_t* v_to = s.v;
+    for (int64_t first = 0; first < count; first += kStep) {
+      const int64_t here = std::min(kStep, count - first);
+      const uint16_t* k[kStep];
+      const uint16_t* v[kStep];
+      Find(t, pool, false, begin + first, here, s.expanded, k);
+      Find(t, pool, true, begin + first, here, s.expanded + kStep * kDim, v);
+      for (int64_t i = here - 1; i >= 0; --i) {
+        if (IsFinite(k[i]) && IsFinite(v[i])) continue;
+        k[i] = v[i] = kNothing;
+        if (begin + first + i < bad) bad = begin + first + i;
       }
-    }
-    uint16_t* to = s.v;
-    for (int64_t i = 0; i < whole; i += kStep) {
-      for (int64_t d = 0; d < kDim; d += kLanes, to += kTile) {
+      std::fill(k + here, k + kStep, kNothing);
+      std::fill(v + here, v + kStep, kNothing);
+      for (int64_t i = 0; i < kStep; ++i) {
+        uint16_t* const to = k_to + i / kLanes * kSteps * kTile + i % kLanes * kStep;
+        for (int64_t step = 0; step < kSteps; ++step) {
+          _mm512_store_si512(to + step * kTile, _mm512_loadu_si512(k[i] + step * kStep));
+        }
+      }
+      k_to += 2 * kSteps * kTile;
+      for (int64_t d = 0; d < kDim; d += kLanes, v_to += kTile) {
         __m512i r[kLanes];
         for (int64_t pair = 0; pair < kLanes; ++pair) {
-          r[pair] = _mm512_or_si512(Widen(v[i + 2 * pair] + d),
-                                    _mm512_slli_epi32(Widen(v[i + 2 * pair + 1] + d), 16));
+          r[pair] = _mm512_or_si512(Widen(v[2 * pair] + d),
+                                    _mm512_slli_epi32(Widen(v[2 * pair + 1] + d), 16));
         }
         Transpose(r);
-        for (int64_t row = 0; row < kLanes; ++row) _mm512_store_si512(to + row * kStep, r[row]);
+        for (int64_t row = 0; row < kLanes; ++row) _mm512_store_si512(v_to + row * kStep, r[row]);
       }
     }
     return bad;
+  }
+
+  // The K (or V) of tokens [begin, begin + count): where they lie, or, of 8 bits, widened to
+  // `room`.
+  SKIPSERVE_AMX static void Find(const PrefillTask& t, const KvPool& pool, bool is_v, int64_t begin,
+                                 int64_t count, uint16_t* room, const uint16_t** rows) {
+    if (pool.layout.dtype == DType::kBF16) {
+      return KvRows<uint16_t>(pool, *t.segment, t.kv_head, is_v, begin, count, rows);
+    }
+    static_assert(kStep == KvLayout::kGroup);
+    for (int64_t i = 0; i < count; ++i, room += kDim) {
+      const std::byte* const codes = KvSlot(pool, *t.segment, begin + i, t.kv_head, is_v);
+      const uint16_t* const scales = KvScales(pool, *t.segment, begin + i, t.kv_head, is_v);
+      for (int64_t step = 0; step < kSteps; ++step) {
+        const __m512 scale = _mm512_set1_ps(Bf16ToF32(scales[step]));
+        const auto half = [&](int64_t at) SKIPSERVE_AMX {
+          const auto* const from = reinterpret_cast<const __m128i*>(codes + step * kStep + at);
+          return _mm512_mul_ps(scale,
+                               _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(from))));
+        };
+        _mm512_store_si512(room + step * kStep,
+                           (__m512i)_mm512_cvtne2ps_pbh(half(kLanes), half(0)));
+      }
+      rows[i] = room;
+    }
   }
 
   SKIPSERVE_AMX static bool IsFinite(const uint16_t* values) {

@@ -7,6 +7,7 @@
 #include "kernels/cpu/bf16_attention.h"
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/decode_attention.h"
+#include "kernels/cpu/kv_codes.h"
 #include "kernels/cpu/prefill_attention.h"
 #include "kernels/cpu/row_kernels.h"
 #include "kernels/kv_slot.h"
@@ -18,13 +19,25 @@ constexpr int64_t kTaskPanels = 16;         // of queries that share one pass ov
 constexpr int64_t kTasksPerThread = 8;      // so that the threads end together
 constexpr int64_t kBf16TasksPerThread = 3;  // fewer, each reorders K and V for itself
 
+constexpr int64_t kSplitsPerThread = 4;
 constexpr int64_t kPartialFloats = 8 * 1024 * 1024;  // of split results held at once
 
-void StoreVector(const float* from, std::byte* to, const KvLayout& layout) {
-  if (layout.dtype == DType::kF32) {
-    std::copy_n(from, layout.head_dim, reinterpret_cast<float*>(to));
-  } else {
-    RoundToBf16(from, layout.head_dim, reinterpret_cast<uint16_t*>(to));
+// One KV head's K (or V) of a token.
+void StoreVector(const float* from, const KvPool& pool, const KvSegment& segment, int64_t token,
+                 int64_t kv_head, bool is_v) {
+  std::byte* const to = KvSlot(pool, segment, token, kv_head, is_v);
+  const int64_t n = pool.layout.head_dim;
+  switch (pool.layout.dtype) {
+    case DType::kF32:
+      std::copy_n(from, n, reinterpret_cast<float*>(to));
+      break;
+    case DType::kBF16:
+      RoundToBf16(from, n, reinterpret_cast<uint16_t*>(to));
+      break;
+    case DType::kInt8:
+      EncodeKv(from, n, reinterpret_cast<int8_t*>(to),
+               KvScales(pool, segment, token, kv_head, is_v));
+      break;
   }
 }
 
@@ -45,18 +58,17 @@ void CpuOps::KvWrite(TensorView k, TensorView v, absl::Span<const KvSegment> seg
       const int64_t token = s.kv_len - s.row_count + i;
       for (int64_t h = 0; h < layout.kv_heads; ++h) {
         const int64_t col = h * layout.head_dim;
-        StoreVector(k.data + (s.row_begin + i) * k.stride + col, KvSlot(pool, s, token, h, false),
-                    layout);
-        StoreVector(v.data + (s.row_begin + i) * v.stride + col, KvSlot(pool, s, token, h, true),
-                    layout);
+        StoreVector(k.data + (s.row_begin + i) * k.stride + col, pool, s, token, h, false);
+        StoreVector(v.data + (s.row_begin + i) * v.stride + col, pool, s, token, h, true);
       }
     });
   }
 }
 
-// The bf16 kernel for this pool, made on first use, or null where the float32 one has to do.
+// The bf16 kernel for this pool (8 bits are widened to bf16 for it), made on first use, or null
+// where the float32 one has to do.
 const Bf16Attention* CpuOps::FindBf16Attention(const KvLayout& layout) {
-  if (layout.dtype != DType::kBF16 || !CpuHasFastBf16()) return nullptr;
+  if (layout.dtype == DType::kF32 || !CpuHasFastBf16()) return nullptr;
   if (bf16_attention_ == nullptr || bf16_attention_->head_dim() != layout.head_dim) {
     bf16_attention_ = Bf16Attention::Make(layout.head_dim);
   }
@@ -150,10 +162,17 @@ void CpuOps::DecodeAttention(TensorView q, absl::Span<const KvSegment> segments,
       }
     }
     if (merges.empty()) continue;
-    pool_.ParallelFor(static_cast<int64_t>(splits.size()), [&](int64_t i, int) {
-      const Task& t = splits[i];
-      DecodeSplit(*t.segment, t.kv_head, t.split, q, group, pool, t.partials + t.split * partial,
-                  t.splits * partial);
+    // All heads of a split are one piece of work where there is enough of it, so that one's K may
+    // be fetched while those before it add up V.
+    const int64_t num_splits = static_cast<int64_t>(splits.size());
+    const int64_t heads =
+        num_splits >= kSplitsPerThread * kv_heads * pool_.threads() ? kv_heads : 1;
+    pool_.ParallelFor(num_splits / heads, [&](int64_t piece, int) {
+      for (int64_t i = piece * heads; i < (piece + 1) * heads; ++i) {
+        const Task& t = splits[i];
+        DecodeSplit(*t.segment, t.kv_head, t.split, q, group, pool, i + 1 < (piece + 1) * heads,
+                    t.partials + t.split * partial, t.splits * partial);
+      }
     });
     ForRows(static_cast<int64_t>(merges.size()), merges.front().splits * group * partial,
             [&](int64_t i) {

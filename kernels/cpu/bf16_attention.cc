@@ -9,6 +9,7 @@
 #include "kernels/cpu/amx_attention.h"
 #include "kernels/cpu/carver.h"
 #include "kernels/cpu/gemm.h"
+#include "kernels/cpu/kv_codes.h"
 #include "kernels/cpu/online_softmax.h"
 #include "kernels/cpu/row_kernels.h"
 #include "kernels/kv_slot.h"
@@ -117,6 +118,7 @@ class DnnlAttention : public Bf16Attention {
     int32_t* visible = nullptr;  // [kRows]
     uint16_t* k_rows = nullptr;  // [kKeys, dim]
     uint16_t* v_rows = nullptr;  // [kKeys, dim]
+    float* row = nullptr;        // [dim]
     std::byte* k = nullptr;      // the same, reordered
     std::byte* v = nullptr;
     float* s = nullptr;     // [kRows, kKeys]
@@ -180,6 +182,7 @@ class DnnlAttention : public Bf16Attention {
     s.visible = carver.Take<int32_t>(kRows);
     s.k_rows = carver.Take<uint16_t>(kKeys * dim_);
     s.v_rows = carver.Take<uint16_t>(kKeys * dim_);
+    s.row = carver.Take<float>(dim_);
     s.k = carver.Take<std::byte>(full_.scores.weights.get_size());
     s.v = carver.Take<std::byte>(full_.values.weights.get_size());
     s.s = carver.Take<float>(kRows * kKeys);
@@ -213,7 +216,8 @@ class DnnlAttention : public Bf16Attention {
                 const State& s) const {
     const uint16_t* k[kKeys];
     const uint16_t* v[kKeys];
-    KvRows<uint16_t>(pool, *t.segment, t.kv_head, begin, count, k, v);
+    Find(t, pool, false, begin, count, s, s.k_rows, k);
+    Find(t, pool, true, begin, count, s, s.v_rows, v);
     if (known_layout_) {
       alignas(64) static constexpr uint16_t kNothing[4096] = {};
       std::fill(k + count, k + kKeys, kNothing);
@@ -223,6 +227,7 @@ class DnnlAttention : public Bf16Attention {
       return;
     }
     for (int64_t i = 0; i < count; ++i) {
+      if (k[i] == s.k_rows + i * dim_) continue;  // widened there
       std::copy_n(k[i], dim_, s.k_rows + i * dim_);
       std::copy_n(v[i], dim_, s.v_rows + i * dim_);
     }
@@ -234,6 +239,21 @@ class DnnlAttention : public Bf16Attention {
     pack_k_.execute(stream, k_from, k_to);
     pack_v_.execute(stream, v_from, v_to);
     stream.wait();
+  }
+
+  // The K (or V) of tokens [begin, begin + count): where they lie, or, of 8 bits, widened to
+  // `room`.
+  void Find(const PrefillTask& t, const KvPool& pool, bool is_v, int64_t begin, int64_t count,
+            const State& s, uint16_t* room, const uint16_t** rows) const {
+    if (pool.layout.dtype == DType::kBF16) {
+      return KvRows<uint16_t>(pool, *t.segment, t.kv_head, is_v, begin, count, rows);
+    }
+    for (int64_t i = 0; i < count; ++i, room += dim_) {
+      ExpandKv(reinterpret_cast<int8_t*>(KvSlot(pool, *t.segment, begin + i, t.kv_head, is_v)),
+               KvScales(pool, *t.segment, begin + i, t.kv_head, is_v), dim_, s.row);
+      RoundToBf16(s.row, dim_, room);
+      rows[i] = room;
+    }
   }
 
   // How many of the keys from token `begin` on each row of a tile sees. False if none sees any.

@@ -32,7 +32,7 @@ class Bf16Attention {
   virtual int64_t head_dim() const = 0;
   virtual size_t ScratchBytes(int64_t num_rows, int64_t group) const = 0;
 
-  // As PrefillAttention over a bf16 pool.
+  // As PrefillAttention over a pool of bf16, or of 8 bits, rounded to bf16 once they are widened.
   virtual void Run(const PrefillTask& task, TensorView q, int64_t group, const KvPool& pool,
                    void* scratch, TensorView out) const = 0;
 };

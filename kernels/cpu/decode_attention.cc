@@ -3,9 +3,10 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <type_traits>
+#include <vector>
 
 #include "hwy/cache_control.h"
+#include "kernels/bf16.h"
 #include "kernels/kv_slot.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -22,19 +23,64 @@ constexpr int64_t kMaxQueries = 3;  // at once: 3 x 4 accumulators
 constexpr int64_t kKeys = 4;
 constexpr float kLowest = std::numeric_limits<float>::lowest();
 
-template <class D>
-HWY_INLINE hn::Vec<D> LoadKv(D d, const float* p) {
-  return hn::LoadU(d, p);
+// A K or V vector in float32 or bf16, or in 8 bits.
+template <class T>
+struct PlainRow {
+  static constexpr bool kFetchesNext = false;  // that would push V out of L1
+  const T* at;
+
+  template <class D>
+  HWY_INLINE hn::Vec<D> Load(D d, int64_t j) const {
+    if constexpr (sizeof(T) == sizeof(float)) {
+      return hn::LoadU(d, at + j);
+    } else {
+      return hn::PromoteTo(d, hn::LoadU(hn::Rebind<T, D>(), at + j));
+    }
+  }
+};
+struct CodeRow {
+  static constexpr bool kFetchesNext = true;  // a tenth of the time
+  const int8_t* at;
+  const float* scales;
+
+  template <class D>
+  HWY_INLINE hn::Vec<D> Load(D d, int64_t j) const {
+    const auto codes = hn::LoadU(hn::Rebind<int8_t, D>(), at + j);
+    return hn::Mul(hn::ConvertTo(d, hn::PromoteTo(hn::RebindToSigned<D>(), codes)),
+                   hn::Set(d, scales[j / KvLayout::kGroup]));
+  }
+};
+
+// Stores the sum of a vector's blocks of four lanes.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE void StoreBlocksSum(D d, V v, float* to) {
+  if constexpr (hn::MaxLanes(d) == 4) {
+    hn::StoreU(v, d, to);
+  } else {
+    const hn::Half<D> half;
+    StoreBlocksSum(half, hn::Add(hn::LowerHalf(half, v), hn::UpperHalf(half, v)), to);
+  }
 }
-template <class D>
-HWY_INLINE hn::Vec<D> LoadKv(D d, const hwy::bfloat16_t* p) {
-  return hn::PromoteTo(d, hn::LoadU(hn::Rebind<hwy::bfloat16_t, D>(), p));
+
+// The sums of four vectors' lanes.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE void StoreSums(D d, const V (&v)[kKeys], float* sums) {
+  static_assert(kKeys == 4);
+  const hn::RepartitionToWide<D> d2;
+  const auto by_twos = [&](V a, V b) {
+    return hn::BitCast(d2, hn::Add(hn::InterleaveLower(d, a, b), hn::InterleaveUpper(d, a, b)));
+  };
+  const auto a = by_twos(v[0], v[1]), b = by_twos(v[2], v[3]);
+  StoreBlocksSum(d,
+                 hn::Add(hn::BitCast(d, hn::InterleaveLower(d2, a, b)),
+                         hn::BitCast(d, hn::InterleaveUpper(d2, a, b))),
+                 sums);
 }
 
 // score[i][key] = q[i] . k[key] for kQ queries and 4 keys. One accumulator per score: its rounding
 // does not depend on how many queries share the tile.
-template <int kQ, class D, class T>
-HWY_INLINE void ScoreTile(D d, const float* const* q, const T* const* k, int64_t dim,
+template <int kQ, class D, class Row>
+HWY_INLINE void ScoreTile(D d, const float* const* q, const Row* k, int64_t dim,
                           float* const* score) {
   using V = hn::Vec<D>;
   V acc[kQ][kKeys];
@@ -43,21 +89,28 @@ HWY_INLINE void ScoreTile(D d, const float* const* q, const T* const* k, int64_t
   }
   for (int64_t j = 0; j < dim; j += hn::Lanes(d)) {
     V kv[kKeys];
-    for (int r = 0; r < kKeys; ++r) kv[r] = LoadKv(d, k[r] + j);
+    for (int r = 0; r < kKeys; ++r) kv[r] = k[r].Load(d, j);
     for (int i = 0; i < kQ; ++i) {
       const V qv = hn::LoadU(d, q[i] + j);
       for (int r = 0; r < kKeys; ++r) acc[i][r] = hn::MulAdd(qv, kv[r], acc[i][r]);
     }
   }
-  for (int i = 0; i < kQ; ++i) {
-    for (int r = 0; r < kKeys; ++r) score[i][r] = hn::GetLane(hn::SumOfLanes(d, acc[i][r]));
-  }
+  for (int i = 0; i < kQ; ++i) StoreSums(d, acc[i], score[i]);
 }
 
-// o[i] = sum over keys of p[i][key] * v[key], kVecs vectors of the head from element j on.
-template <int kQ, int kVecs, class D, class T>
-HWY_INLINE void ValueTile(D d, const float* const* p, const T* const* v, int64_t count, int64_t j,
-                          float* const* o) {
+// Pages of the pool are read in pieces too short for the machine to foresee: told in advance, and
+// with the heads of a token read one after the other, 8,000 tokens are read at 21 GB/s instead
+// of 12.
+template <class T>
+HWY_INLINE void Fetch(const T* at, int64_t count) {
+  for (int64_t j = 0; j < count; j += 64 / static_cast<int64_t>(sizeof(T))) hwy::Prefetch(at + j);
+}
+
+// o[i] = sum over keys of p[i][key] * v[key], kVecs vectors of the head from element j on. Beside
+// that it may fetch what lies `ahead` elements after k.
+template <int kQ, int kVecs, class D, class Row>
+HWY_INLINE void ValueTile(D d, const float* const* p, const Row* k, int64_t ahead, const Row* v,
+                          int64_t count, int64_t j, float* const* o) {
   using V = hn::Vec<D>;
   const size_t n = hn::Lanes(d);
   V acc[kQ][kVecs];
@@ -65,8 +118,9 @@ HWY_INLINE void ValueTile(D d, const float* const* p, const T* const* v, int64_t
     for (int c = 0; c < kVecs; ++c) acc[i][c] = hn::Zero(d);
   }
   for (int64_t t = 0; t < count; ++t) {
+    if constexpr (Row::kFetchesNext) Fetch(k[t].at + ahead + j, kVecs * n);
     V vv[kVecs];
-    for (int c = 0; c < kVecs; ++c) vv[c] = LoadKv(d, v[t] + j + c * n);
+    for (int c = 0; c < kVecs; ++c) vv[c] = v[t].Load(d, j + c * n);
     for (int i = 0; i < kQ; ++i) {
       const V w = hn::Set(d, p[i][t]);
       for (int c = 0; c < kVecs; ++c) acc[i][c] = hn::MulAdd(w, vv[c], acc[i][c]);
@@ -103,32 +157,25 @@ void Weigh(float* score, int64_t count, int64_t seen, float scale, float* partia
   partial[1] = hn::GetLane(hn::SumOfLanes(d, sum));
 }
 
-template <class T>
+template <class Row>
 struct Split {
   int64_t dim = 0;
   int64_t count = 0;
   float scale = 0.0f;
-  const T* k[kDecodeSplit + kKeys];
-  const T* v[kDecodeSplit];
+  int64_t ahead = 0;  // elements from K to what is read next
+  Row k[kDecodeSplit + kKeys];
+  Row v[kDecodeSplit];
 };
 
-// Pages of the pool are read in pieces too short for the machine to foresee: told in advance, and
-// with the heads of a token read one after the other, 8,000 tokens are read at 21 GB/s instead
-// of 12.
-template <class T>
-HWY_INLINE void FetchRow(const T* row, int64_t dim) {
-  for (int64_t j = 0; j < dim; j += 64 / static_cast<int64_t>(sizeof(T))) hwy::Prefetch(row + j);
-}
-
-template <int kQ, class D, class T>
-HWY_INLINE void AttendQueries(D d, const Split<T>& s, const float* const* q, const int64_t* seen,
+template <int kQ, class D, class Row>
+HWY_INLINE void AttendQueries(D d, const Split<Row>& s, const float* const* q, const int64_t* seen,
                               float* const* partial) {
   HWY_ALIGN float scores[kQ][kDecodeSplit];
   for (int64_t t = 0; t < s.count; t += kKeys) {
     constexpr int64_t kAhead = 16;  // keys
     for (int64_t i = t; i < std::min(s.count, t + kKeys); ++i) {
-      FetchRow(s.v[i], s.dim);
-      if (i + kAhead < s.count) FetchRow(s.k[i + kAhead], s.dim);
+      Fetch(s.v[i].at, s.dim);
+      if (i + kAhead < s.count) Fetch(s.k[i + kAhead].at, s.dim);
     }
     float* at[kQ];
     for (int i = 0; i < kQ; ++i) at[i] = scores[i] + t;
@@ -143,19 +190,49 @@ HWY_INLINE void AttendQueries(D d, const Split<T>& s, const float* const* q, con
   }
   const int64_t n = hn::Lanes(d);
   int64_t j = 0;
-  for (; j + 4 * n <= s.dim; j += 4 * n) ValueTile<kQ, 4>(d, p, s.v, s.count, j, o);
-  for (; j < s.dim; j += n) ValueTile<kQ, 1>(d, p, s.v, s.count, j, o);
+  for (; j + 4 * n <= s.dim; j += 4 * n) {
+    ValueTile<kQ, 4>(d, p, s.k, s.ahead, s.v, s.count, j, o);
+  }
+  for (; j < s.dim; j += n) ValueTile<kQ, 1>(d, p, s.k, s.ahead, s.v, s.count, j, o);
 }
 
-template <class D, class T>
+// Rows of a split's K (or V), where they lie.
+template <class T>
+void FindRows(const KvPool& pool, const KvSegment& segment, int64_t kv_head, bool is_v,
+              int64_t begin, int64_t count, bool /*next*/, PlainRow<T>* rows) {
+  const T* at[kDecodeSplit];
+  KvRows<T>(pool, segment, kv_head, is_v, begin, count, at);
+  for (int64_t i = 0; i < count; ++i) rows[i].at = at[i];
+}
+void FindRows(const KvPool& pool, const KvSegment& segment, int64_t kv_head, bool is_v,
+              int64_t begin, int64_t count, bool next, CodeRow* rows) {
+  const int8_t* at[kDecodeSplit];
+  KvRows<int8_t>(pool, segment, kv_head, is_v, begin, count, at);
+  static thread_local std::vector<float> room[2];
+  const int64_t groups = pool.layout.groups(), block_tokens = pool.layout.block_tokens;
+  const int64_t ahead = next ? block_tokens * groups : 0;  // of the next head
+  room[is_v].resize(kDecodeSplit * groups);
+  float* scales = room[is_v].data();
+  for (int64_t i = 0; i < count;) {
+    const int64_t run = std::min(block_tokens - (begin + i) % block_tokens, count - i);
+    const uint16_t* const from = KvScales(pool, segment, begin + i, kv_head, is_v);
+    for (int64_t g = 0; g < run * groups; ++g) scales[g] = Bf16ToF32(from[g]);
+    Fetch(from + ahead, run * groups);
+    for (const int64_t end = i + run; i < end; ++i, scales += groups) rows[i] = {at[i], scales};
+  }
+}
+
+template <class Row, class D>
 void RunSplitAs(D d, const KvSegment& segment, int64_t kv_head, int64_t split, TensorView q,
-                int64_t group, const KvPool& pool, float* partials, int64_t stride) {
-  Split<T> s;
+                int64_t group, const KvPool& pool, bool next, float* partials, int64_t stride) {
+  Split<Row> s;
   s.dim = pool.layout.head_dim;
+  if (next) s.ahead = pool.layout.block_tokens * s.dim;  // K of the next head
   s.scale = 1.44269504f / std::sqrt(static_cast<float>(s.dim));
   const int64_t begin = split * kDecodeSplit;
   s.count = std::min(kDecodeSplit, segment.kv_len - begin);
-  KvRows<T>(pool, segment, kv_head, begin, s.count, s.k, s.v);
+  FindRows(pool, segment, kv_head, false, begin, s.count, next, s.k);
+  FindRows(pool, segment, kv_head, true, begin, s.count, next, s.v);
   for (int64_t r = 0; r < kKeys; ++r) s.k[s.count + r] = s.k[s.count - 1];  // fills the last tile
 
   const float* q_at[kMaxQueries];
@@ -184,22 +261,28 @@ void RunSplitAs(D d, const KvSegment& segment, int64_t kv_head, int64_t split, T
 
 template <class D>
 void RunSplitWith(D d, const KvSegment& segment, int64_t kv_head, int64_t split, TensorView q,
-                  int64_t group, const KvPool& pool, float* partials, int64_t stride) {
-  if (pool.layout.dtype == DType::kF32) {
-    RunSplitAs<D, float>(d, segment, kv_head, split, q, group, pool, partials, stride);
-  } else {
-    RunSplitAs<D, hwy::bfloat16_t>(d, segment, kv_head, split, q, group, pool, partials, stride);
+                  int64_t group, const KvPool& pool, bool next, float* partials, int64_t stride) {
+  const auto run = [&](auto row) {
+    RunSplitAs<decltype(row)>(d, segment, kv_head, split, q, group, pool, next, partials, stride);
+  };
+  switch (pool.layout.dtype) {
+    case DType::kF32:
+      return run(PlainRow<float>());
+    case DType::kBF16:
+      return run(PlainRow<hwy::bfloat16_t>());
+    case DType::kInt8:
+      return run(CodeRow());
   }
 }
 
 void RunSplit(const KvSegment& segment, int64_t kv_head, int64_t split, TensorView q, int64_t group,
-              const KvPool& pool, float* partials, int64_t stride) {
+              const KvPool& pool, bool next, float* partials, int64_t stride) {
   const hn::ScalableTag<float> wide;
   const hn::CappedTag<float, 8> narrow;  // divides every head_dim, so no tail is ever needed
   if (pool.layout.head_dim % hn::Lanes(wide) == 0) {
-    RunSplitWith(wide, segment, kv_head, split, q, group, pool, partials, stride);
+    RunSplitWith(wide, segment, kv_head, split, q, group, pool, next, partials, stride);
   } else {
-    RunSplitWith(narrow, segment, kv_head, split, q, group, pool, partials, stride);
+    RunSplitWith(narrow, segment, kv_head, split, q, group, pool, next, partials, stride);
   }
 }
 
@@ -213,8 +296,8 @@ namespace skipserve::cpu {
 HWY_EXPORT(RunSplit);
 
 void DecodeSplit(const KvSegment& segment, int64_t kv_head, int64_t split, TensorView q,
-                 int64_t group, const KvPool& pool, float* partials, int64_t stride) {
-  HWY_DYNAMIC_DISPATCH(RunSplit)(segment, kv_head, split, q, group, pool, partials, stride);
+                 int64_t group, const KvPool& pool, bool next, float* partials, int64_t stride) {
+  HWY_DYNAMIC_DISPATCH(RunSplit)(segment, kv_head, split, q, group, pool, next, partials, stride);
 }
 
 void MergeSplits(const float* partials, int64_t splits, int64_t stride, int64_t head_dim,

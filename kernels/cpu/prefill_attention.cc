@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "kernels/cpu/kv_codes.h"
 #include "kernels/kv_slot.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -41,6 +42,7 @@ struct State {
   float* k = nullptr;      // [kKeyBlock, dim] K of a block in float32
   float* v =
       nullptr;  // [dim / 4, kVStride] V of a block by fours of dimensions, [kKeyBlock, 4] each
+  float* expanded = nullptr;  // [2, dim] a token's K and V, where they are kept in 8 bits
 };
 
 size_t Layout(int64_t num_rows, int64_t group, const KvLayout& layout, float* base, State& s) {
@@ -61,6 +63,7 @@ size_t Layout(int64_t num_rows, int64_t group, const KvLayout& layout, float* ba
   s.p = take(kKeyBlock * width);
   s.k = take(kKeyBlock * s.dim);
   s.v = take(s.dim / kRows * kVStride);
+  s.expanded = take(2 * s.dim);
   return used * sizeof(float);
 }
 
@@ -120,12 +123,35 @@ void PackToken(const T* HWY_RESTRICT k, const T* HWY_RESTRICT v, int64_t dim,
 
 // Makes k and v of tokens [begin, begin + count).
 template <class T>
-void LoadKeys(const PrefillTask& t, const KvPool& pool, int64_t begin, int64_t count, State& s) {
+void LoadKeysAs(const PrefillTask& t, const KvPool& pool, int64_t begin, int64_t count, State& s) {
   const T* k[kKeyBlock];
   const T* v[kKeyBlock];
-  KvRows<T>(pool, *t.segment, t.kv_head, begin, count, k, v);
+  KvRows<T>(pool, *t.segment, t.kv_head, false, begin, count, k);
+  KvRows<T>(pool, *t.segment, t.kv_head, true, begin, count, v);
   for (int64_t i = 0; i < count; ++i)
     PackToken(k[i], v[i], s.dim, s.k + i * s.dim, s.v + i * kRows);
+}
+
+void LoadCodes(const PrefillTask& t, const KvPool& pool, int64_t begin, int64_t count, State& s) {
+  for (int64_t i = 0; i < count; ++i) {
+    for (const bool is_v : {false, true}) {
+      ExpandKv(reinterpret_cast<int8_t*>(KvSlot(pool, *t.segment, begin + i, t.kv_head, is_v)),
+               KvScales(pool, *t.segment, begin + i, t.kv_head, is_v), s.dim,
+               s.expanded + is_v * s.dim);
+    }
+    PackToken(s.expanded, s.expanded + s.dim, s.dim, s.k + i * s.dim, s.v + i * kRows);
+  }
+}
+
+void LoadKeys(const PrefillTask& t, const KvPool& pool, int64_t begin, int64_t count, State& s) {
+  switch (pool.layout.dtype) {
+    case DType::kF32:
+      return LoadKeysAs<float>(t, pool, begin, count, s);
+    case DType::kBF16:
+      return LoadKeysAs<hwy::bfloat16_t>(t, pool, begin, count, s);
+    case DType::kInt8:
+      return LoadCodes(t, pool, begin, count, s);
+  }
 }
 
 // p = scores of `count` keys from token `begin` on; raises m to each column's largest.
@@ -257,11 +283,7 @@ void RunTask(const PrefillTask& task, TensorView q, int64_t group, const KvPool&
   const int64_t visible = static_cast<int64_t>(s.limit[s.panels * width - 1]) + 1;
   for (int64_t begin = 0; begin < visible; begin += kKeyBlock) {
     const int64_t count = std::min(kKeyBlock, visible - begin);
-    if (pool.layout.dtype == DType::kF32) {
-      LoadKeys<float>(task, pool, begin, count, s);
-    } else {
-      LoadKeys<hwy::bfloat16_t>(task, pool, begin, count, s);
-    }
+    LoadKeys(task, pool, begin, count, s);
     for (int64_t panel = 0; panel < s.panels; ++panel) {
       // Keys past a panel's last column are not touched; limits ascend within a panel.
       const int64_t seen = static_cast<int64_t>(s.limit[(panel + 1) * width - 1]) + 1 - begin;

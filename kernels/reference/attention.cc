@@ -6,37 +6,52 @@
 #include <vector>
 
 #include "kernels/bf16.h"
+#include "kernels/kv_codes.h"
 #include "kernels/kv_slot.h"
 #include "kernels/reference/reference_ops.h"
 
 namespace skipserve {
 namespace {
 
-void Store(const float* from, std::byte* to, const KvLayout& layout) {
-  if (layout.dtype == DType::kF32) {
-    std::copy_n(from, layout.head_dim, reinterpret_cast<float*>(to));
-  } else {
-    std::transform(from, from + layout.head_dim, reinterpret_cast<uint16_t*>(to), F32ToBf16);
-  }
-}
+// One KV head's K (or V) of a token.
+struct Vector {
+  std::byte* values;
+  uint16_t* scales;  // of 8 bits
+  DType dtype;
 
-float Element(const std::byte* vec, int64_t i, DType dtype) {
-  return dtype == DType::kF32 ? reinterpret_cast<const float*>(vec)[i]
-                              : Bf16ToF32(reinterpret_cast<const uint16_t*>(vec)[i]);
-}
+  Vector(const KvPool& pool, const KvSegment& s, int64_t token, int64_t kv_head, bool is_v)
+      : values(KvSlot(pool, s, token, kv_head, is_v)),
+        scales(pool.layout.dtype == DType::kInt8 ? KvScales(pool, s, token, kv_head, is_v)
+                                                 : nullptr),
+        dtype(pool.layout.dtype) {}
+
+  void Set(const float* from, int64_t n) const {
+    if (dtype == DType::kF32) {
+      std::copy_n(from, n, reinterpret_cast<float*>(values));
+    } else if (dtype == DType::kBF16) {
+      std::transform(from, from + n, reinterpret_cast<uint16_t*>(values), F32ToBf16);
+    } else {
+      ToKvCodes(from, n, reinterpret_cast<int8_t*>(values), scales);
+    }
+  }
+  float operator[](int64_t i) const {
+    if (dtype == DType::kF32) return reinterpret_cast<const float*>(values)[i];
+    if (dtype == DType::kBF16) return Bf16ToF32(reinterpret_cast<const uint16_t*>(values)[i]);
+    return reinterpret_cast<const int8_t*>(values)[i] * Bf16ToF32(scales[i / KvLayout::kGroup]);
+  }
+};
 
 // out = softmax(q K^T / sqrt(head_dim)) V over the first `visible` tokens of one KV head's cache.
 void AttendOne(const float* q, const KvSegment& segment, const KvPool& pool, int64_t kv_head,
                int64_t visible, std::vector<float>& p, float* out) {
   const int64_t d = pool.layout.head_dim;
-  const DType dtype = pool.layout.dtype;
   const float scale = 1.0f / std::sqrt(static_cast<float>(d));
   p.resize(visible);
   float max = -std::numeric_limits<float>::infinity();
   for (int64_t t = 0; t < visible; ++t) {
-    const std::byte* k = KvSlot(pool, segment, t, kv_head, /*is_v=*/false);
+    const Vector k(pool, segment, t, kv_head, /*is_v=*/false);
     float dot = 0.0f;
-    for (int64_t j = 0; j < d; ++j) dot += q[j] * Element(k, j, dtype);
+    for (int64_t j = 0; j < d; ++j) dot += q[j] * k[j];
     p[t] = dot * scale;
     max = std::max(max, p[t]);
   }
@@ -47,8 +62,8 @@ void AttendOne(const float* q, const KvSegment& segment, const KvPool& pool, int
   }
   std::fill_n(out, d, 0.0f);
   for (int64_t t = 0; t < visible; ++t) {
-    const std::byte* v = KvSlot(pool, segment, t, kv_head, /*is_v=*/true);
-    for (int64_t j = 0; j < d; ++j) out[j] += p[t] / sum * Element(v, j, dtype);
+    const Vector v(pool, segment, t, kv_head, /*is_v=*/true);
+    for (int64_t j = 0; j < d; ++j) out[j] += p[t] / sum * v[j];
   }
 }
 
@@ -63,9 +78,10 @@ void ReferenceOps::KvWrite(TensorView k, TensorView v, absl::Span<const KvSegmen
       const int64_t token = s.kv_len - s.row_count + i;
       for (int64_t h = 0; h < layout.kv_heads; ++h) {
         const int64_t col = h * layout.head_dim;
-        Store(k.data + (s.row_begin + i) * k.stride + col, KvSlot(pool, s, token, h, false),
-              layout);
-        Store(v.data + (s.row_begin + i) * v.stride + col, KvSlot(pool, s, token, h, true), layout);
+        Vector(pool, s, token, h, false)
+            .Set(k.data + (s.row_begin + i) * k.stride + col, layout.head_dim);
+        Vector(pool, s, token, h, true)
+            .Set(v.data + (s.row_begin + i) * v.stride + col, layout.head_dim);
       }
     }
   }

@@ -94,7 +94,7 @@ TEST_F(CanaryTest, MeasuresWhatTwoRunsGive) {
     SCOPED_TRACE(options.backend + " " + options.dtype);
     Engine* const engine = Open(Watching(options));
     RunOptions run;
-    const auto precision = ChoosePrecision(options.dtype);
+    const auto precision = ChoosePrecision(options.dtype, options.kv_dtype);
     ASSERT_TRUE(precision.ok());
     run.dtype = precision->kv;
     run.weights = precision->weights;

@@ -162,7 +162,7 @@ TEST(Decoder, BatchedDecodeEqualsAlone) {
 
 TEST(Decoder, CpuFollowsTheReference) {
   const std::vector<int32_t> prompt = SomePrompt(333), next = SomePrompt(4, 2);
-  for (DType dtype : {DType::kF32, DType::kBF16}) {
+  for (DType dtype : {DType::kF32, DType::kBF16, DType::kInt8}) {
     RunOptions options;
     options.dtype = dtype;
     const auto runner = Open(kTiny + "tiny.gguf", options, true);

@@ -2,15 +2,20 @@
 // and paging promise.
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "gtest/gtest.h"
 #include "kernels/bf16.h"
 #include "kernels/cpu/amx.h"
+#include "kernels/kv_codes.h"
+#include "kernels/kv_slot.h"
 #include "tests/kernels/support.h"
 
 namespace skipserve::testing {
 namespace {
+
+constexpr DType kTypes[] = {DType::kF32, DType::kBF16, DType::kInt8};
 
 struct Shape {
   int64_t heads;
@@ -77,12 +82,52 @@ Matrix Slice(const Matrix& m, int64_t begin, int64_t count) {
   return out;
 }
 
-// Queries as the bf16 kernel sees them, so that its rounding of them is not among the errors.
+// Whether attention rounds queries and weights to bf16, and what is kept in 8 bits too.
+bool RoundsToBf16(const Shape& s, Operation operation) {
+  return s.dtype != DType::kF32 && operation == kPrefill && CpuHasFastBf16();
+}
+
 Matrix RoundedTo(DType dtype, Matrix m) {
-  if (dtype == DType::kBF16) {
+  if (dtype != DType::kF32) {
     for (float& x : m.values) x = Bf16ToF32(F32ToBf16(x));
   }
   return m;
+}
+
+// What K or V are once they are kept in 8 bits.
+Matrix FromCodes(Matrix m, int64_t head_dim) {
+  std::vector<int8_t> codes(head_dim);
+  std::vector<uint16_t> scales(head_dim);
+  for (int64_t at = 0; at < m.rows * m.cols; at += head_dim) {
+    float* const x = m.values.data() + at;
+    ToKvCodes(x, head_dim, codes.data(), scales.data());
+    for (int64_t i = 0; i < head_dim; ++i) {
+      x[i] = codes[i] * Bf16ToF32(scales[i / KvLayout::kGroup]);
+    }
+  }
+  return m;
+}
+
+// What is attended to, in float32: rounding that is not the operation's own is not among its
+// errors.
+std::vector<PagedCache::Sequence> AsKept(const Shape& s, Operation operation,
+                                         std::vector<PagedCache::Sequence> sequences) {
+  for (PagedCache::Sequence& sequence : sequences) {
+    for (Matrix* m : {&sequence.k, &sequence.v}) {
+      if (s.dtype == DType::kInt8) *m = FromCodes(*m, s.head_dim);
+      if (s.dtype == DType::kBF16 || RoundsToBf16(s, operation)) *m = RoundedTo(s.dtype, *m);
+    }
+  }
+  return sequences;
+}
+
+Matrix Expected(Shape s, Operation operation, const std::vector<PagedCache::Sequence>& sequences,
+                const Matrix& q, const std::vector<Rows>& batch) {
+  const auto reference = MakeReferenceOps();
+  const auto kept = AsKept(s, operation, sequences);
+  s.dtype = DType::kF32;
+  const PagedCache cache(*reference, LayoutOf(s), kept, false);
+  return Attend(*reference, kPrefill, cache, q, Segments(cache, batch));
 }
 
 // A score errs by (d + 4) roundings of |q| |k| / sqrt(d) in each backend, a weight by twice that
@@ -103,8 +148,9 @@ double Tolerance(const Shape& s, Operation operation, const Matrix& q,
   // chance.
   // A softmax's weight errs by 2^-8 where it is rounded to bf16, on AMX by 0.0072 (see there). What
   // some gain others lose, so that an output errs by half of it.
-  const bool rounded = s.dtype == DType::kBF16 && operation == kPrefill && CpuHasFastBf16();
-  const double weights = !rounded ? 0.0 : cpu::AmxReady() ? 0.0036 : 1.0 / (1 << 9) + 1e-4;
+  const double weights = !RoundsToBf16(s, operation) ? 0.0
+                         : cpu::AmxReady()           ? 0.0036
+                                                     : 1.0 / (1 << 9) + 1e-4;
   return (2 * (2 * score + (8 + 2 * std::sqrt(n)) * kUnit) + weights) * v_max;
 }
 
@@ -117,26 +163,24 @@ TEST(Attention, MatchesReference) {
       {{64, 256}, {65, 257}, {300, 800}},
       {{5, 5}, {1, 300}, {0, 9}, {3, 258}, {1, 1}, {4, 513}, {70, 140}},
   };
-  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+  for (const DType dtype : kTypes) {
     for (const Shape& s :
          {Shape{9, 3, 64, 32, dtype}, Shape{4, 1, 8, 5, dtype}, Shape{2, 2, 40, 16, dtype},
           Shape{8, 2, 128, 16, dtype}, Shape{1, 1, 16, 1, dtype}, Shape{26, 1, 32, 64, dtype},
           Shape{2, 1, 96, 16, dtype}, Shape{2, 1, 256, 32, dtype}}) {
       for (const auto& batch : batches) {
         SCOPED_TRACE(::testing::Message()
-                     << "heads " << s.heads << " dim " << s.head_dim << " bf16 "
-                     << (dtype == DType::kBF16) << " rows " << batch[0].count);
+                     << "heads " << s.heads << " dim " << s.head_dim << " type "
+                     << static_cast<int>(dtype) << " rows " << batch[0].count);
         const auto sequences = RandomSequences(s, batch, 5);
         const Matrix q = RoundedTo(dtype, Random(TotalRows(batch), s.heads * s.head_dim, 3));
-        const auto reference = MakeReferenceOps();
-        const PagedCache expected_cache(*reference, LayoutOf(s), sequences, false);
-        const Matrix expected =
-            Attend(*reference, kPrefill, expected_cache, q, Segments(expected_cache, batch));
+        const Matrix read = Expected(s, kPrefill, sequences, q, batch);
+        const Matrix decoded = Expected(s, kDecode, sequences, q, batch);
         ForEachCpu([&](Ops& cpu) {
           const PagedCache cache(cpu, LayoutOf(s), sequences, true);
           for (const Operation operation : {kPrefill, kDecode}) {
             EXPECT_LE(MaxDifference(Attend(cpu, operation, cache, q, Segments(cache, batch), 3),
-                                    expected),
+                                    operation == kPrefill ? read : decoded),
                       Tolerance(s, operation, q, sequences));
           }
         });
@@ -179,6 +223,20 @@ TEST(Attention, ReferenceMatchesFormula) {
             Tolerance(s, kPrefill, q, sequences));
 }
 
+// What the reference keeps in fewer bits is what a float32 cache of the rounded values has.
+TEST(Attention, ReferenceKeepsWhatItSays) {
+  for (const DType dtype : kTypes) {
+    const Shape s = {4, 2, 40, 4, dtype};
+    const std::vector<Rows> batch = {{7, 23}};
+    const auto sequences = RandomSequences(s, batch, 8);
+    const Matrix q = Random(7, s.heads * s.head_dim, 9);
+    const auto reference = MakeReferenceOps();
+    const PagedCache cache(*reference, LayoutOf(s), sequences, true);
+    EXPECT_EQ(Attend(*reference, kPrefill, cache, q, Segments(cache, batch)).values,
+              Expected(s, kDecode, sequences, q, batch).values);
+  }
+}
+
 // Runs a check on the reference and on every CPU backend.
 void ForEachBackend(const std::function<void(Ops&)>& fn) {
   const auto reference = MakeReferenceOps();
@@ -187,7 +245,7 @@ void ForEachBackend(const std::function<void(Ops&)>& fn) {
 }
 
 TEST(Attention, ShuffledBlocksEqualContiguous) {
-  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+  for (const DType dtype : kTypes) {
     const Shape s = {9, 3, 64, 16, dtype};
     const std::vector<Rows> batch = {{1, 533}, {45, 161}};
     const auto sequences = RandomSequences(s, batch, 21);
@@ -204,7 +262,7 @@ TEST(Attention, ShuffledBlocksEqualContiguous) {
 }
 
 TEST(Attention, BatchedEqualsAlone) {
-  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+  for (const DType dtype : kTypes) {
     const Shape s = {9, 3, 64, 32, dtype};
     const std::vector<Rows> batch = {{1, 600}, {1, 3}, {2, 257}, {33, 100}, {1, 1025}};
     const auto sequences = RandomSequences(s, batch, 31);
@@ -239,7 +297,7 @@ Matrix InChunks(Ops& ops, const PagedCache& cache, const Matrix& q, int64_t kv_l
 }
 
 TEST(Attention, ChunkedEqualsWhole) {
-  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+  for (const DType dtype : kTypes) {
     for (const float scale : {1.0f, 100.0f}) {  // large scores: the base of a softmax changes often
       const Shape s = {6, 2, 32, 16, dtype};
       const auto sequences = RandomSequences(s, {{300, 450}}, 41);
@@ -261,7 +319,7 @@ TEST(Attention, ChunkedEqualsWhole) {
 }
 
 TEST(Attention, ResultDoesNotDependOnThreads) {
-  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+  for (const DType dtype : kTypes) {
     const Shape s = {9, 3, 64, 32, dtype};
     const std::vector<Rows> batch = {{1, 1500}, {200, 300}};
     const auto sequences = RandomSequences(s, batch, 51);
@@ -282,22 +340,20 @@ TEST(Attention, ResultDoesNotDependOnThreads) {
 // Scores far apart: the largest score changes from block to block and most weights vanish. Of the
 // larger ones some are 2^64 times those before and others beside them are not.
 TEST(Attention, LargeScores) {
-  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+  for (const DType dtype : kTypes) {
     for (const float scale : {8.0f, 100.0f}) {
       const Shape s = {3, 1, 64, 32, dtype};
       const std::vector<Rows> batch = {{400, 600}, {1, 600}};
       auto sequences = RandomSequences(s, batch, 61);
       const Matrix q = RoundedTo(dtype, Random(401, s.heads * s.head_dim, 62, scale));
-      const auto reference = MakeReferenceOps();
-      const PagedCache expected_cache(*reference, LayoutOf(s), sequences, false);
-      const Matrix expected =
-          Attend(*reference, kPrefill, expected_cache, q, Segments(expected_cache, batch));
+      const Matrix read = Expected(s, kPrefill, sequences, q, batch);
+      const Matrix decoded = Expected(s, kDecode, sequences, q, batch);
       ForEachCpu([&](Ops& cpu) {
         const PagedCache cache(cpu, LayoutOf(s), sequences, false);
         for (const Operation operation : {kPrefill, kDecode}) {
-          EXPECT_LE(
-              MaxDifference(Attend(cpu, operation, cache, q, Segments(cache, batch)), expected),
-              Tolerance(s, operation, q, sequences));
+          EXPECT_LE(MaxDifference(Attend(cpu, operation, cache, q, Segments(cache, batch)),
+                                  operation == kPrefill ? read : decoded),
+                    Tolerance(s, operation, q, sequences));
         }
       });
     }
@@ -305,7 +361,8 @@ TEST(Attention, LargeScores) {
 }
 
 TEST(Attention, BadNumbersDoNoHarm) {
-  for (const Shape& s : {Shape{3, 1, 16, 8, DType::kF32}, Shape{3, 1, 64, 32, DType::kBF16}}) {
+  for (const Shape& s : {Shape{3, 1, 16, 8, DType::kF32}, Shape{3, 1, 64, 32, DType::kBF16},
+                         Shape{3, 1, 64, 32, DType::kInt8}}) {
     const std::vector<Rows> batch = {{20, 150}, {1, 300}, {1, 40}, {40, 80}};
     auto sequences = RandomSequences(s, batch, 71);
     Matrix q = Random(62, s.heads * s.head_dim, 72);
@@ -359,6 +416,66 @@ TEST(KvWrite, StoresTheLastRowsAndNothingElse) {
       }
     });
   }
+}
+
+// The same of 8 bits, whose last group is shorter than the others, some of zeros and some bad.
+TEST(KvWrite, StoresCodesAndScales) {
+  const KvLayout layout = {DType::kInt8, 4, 2, 40};
+  Matrix k = Random(5, 80, 81), v = Random(5, 80, 82, 100.0f);
+  std::fill_n(&k.at(2, 0), 40, 0.0f);
+  k.at(3, 33) = std::numeric_limits<float>::infinity();
+  v.at(4, 70) = std::numeric_limits<float>::quiet_NaN();
+  v.at(1, 0) = 1e-38f, v.at(1, 40) = 3e38f;
+  ForEachBackend([&](Ops& ops) {
+    const std::vector<unsigned char> fill(3 * layout.block_bytes(), 0xA5);
+    Buffer memory = *ops.Allocate(fill.size());
+    ops.Upload(fill.data(), memory.data(), fill.size());
+    const DeviceIndex blocks(ops, {2, 0});
+    const Device dk(ops, k, 1), dv(ops, v, 2);
+    const KvSegment segment = {1, 4, 6, blocks.view()};  // as above
+    const KvPool pool = {memory.data(), layout};
+    ops.KvWrite(dk.view(), dv.view(), {segment}, pool);
+
+    std::vector<unsigned char> want = fill;
+    const int32_t block_of[] = {2, 0};
+    const KvPool expected = {want.data(), layout};
+    const KvSegment same = {1, 4, 6, {block_of, 2}};
+    for (int64_t token = 2; token < 6; ++token) {
+      for (int64_t head = 0; head < 2; ++head) {
+        for (const bool is_v : {false, true}) {
+          ToKvCodes((is_v ? v : k).row(token - 1) + head * 40, 40,
+                    reinterpret_cast<int8_t*>(KvSlot(expected, same, token, head, is_v)),
+                    KvScales(expected, same, token, head, is_v));
+        }
+      }
+    }
+    std::vector<unsigned char> got(fill.size());
+    ops.Download(memory.data(), got.data(), got.size());
+    EXPECT_EQ(got, want);
+  });
+}
+
+TEST(KvCodes, AreWithinHalfAScale) {
+  const Matrix x = Random(100, 72, 83);
+  for (int64_t row = 0; row < x.rows; ++row) {
+    int8_t codes[72];
+    uint16_t scales[3];
+    ToKvCodes(x.row(row), 72, codes, scales);
+    int most[3] = {};
+    for (int64_t i = 0; i < 72; ++i) {
+      const float scale = Bf16ToF32(scales[i / 32]);
+      EXPECT_LE(std::abs(x.at(row, i) - codes[i] * scale), 0.5001f * scale);
+      most[i / 32] = std::max(most[i / 32], std::abs(int{codes[i]}));
+    }
+    for (const int m : most) EXPECT_GE(m, 126);  // a scale is rounded up by 2^-7 at most
+  }
+  float bad[33] = {};
+  bad[32] = -std::numeric_limits<float>::infinity();
+  int8_t codes[33];
+  uint16_t scales[2];
+  ToKvCodes(bad, 33, codes, scales);
+  EXPECT_EQ(Bf16ToF32(scales[0]), 0.0f);
+  EXPECT_TRUE(std::isnan(codes[32] * Bf16ToF32(scales[1])));
 }
 
 }  // namespace

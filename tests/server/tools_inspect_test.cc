@@ -18,6 +18,21 @@ class InspectTest : public testing::ToolsTest {
   InspectJob job_;
 };
 
+TEST_F(InspectTest, KvOf8BitsIsSmaller) {
+  job_.json = true;
+  job_.engine.kv_dtype = "int8";
+  ASSERT_EQ(Inspect(job_, io()), 0) << Err();
+  const nlohmann::json facts = OutJson();
+  EXPECT_EQ(facts["kv_dtype"], "int8");
+  EXPECT_EQ(facts["kv_bytes_per_token"], 6 * 2 * 2 * (16 + 2));
+}
+
+TEST_F(InspectTest, KvTypeMustBeOneOfThree) {
+  job_.engine.kv_dtype = "int4";
+  EXPECT_NE(Inspect(job_, io()), 0);
+  EXPECT_THAT(Err(), HasSubstr("--kv-dtype is \"int4\"; it must be auto, f32, bf16 or int8"));
+}
+
 TEST_F(InspectTest, JsonHasTheModelsFacts) {
   job_.json = true;
   ASSERT_EQ(Inspect(job_, io()), 0) << Err();
@@ -29,6 +44,7 @@ TEST_F(InspectTest, JsonHasTheModelsFacts) {
   EXPECT_EQ(facts["kv_heads"], 2);
   EXPECT_EQ(facts["context"], 2048);
   EXPECT_EQ(facts["dtype"], "f32");
+  EXPECT_EQ(facts["kv_dtype"], "f32");
   EXPECT_EQ(facts["kv_bytes_per_token"], 6 * 2 * 2 * 16 * 4);
   EXPECT_EQ(facts["tokenizer"]["vocabulary"], 320);
   EXPECT_EQ(facts["fingerprint"].get<std::string>().size(), 64u);

@@ -68,15 +68,18 @@ inline EngineOptions TinyOptions() {
 // Every backend and dtype that this machine has.
 inline std::vector<EngineOptions> EveryKind() {
   std::vector<EngineOptions> kinds;
-  for (const auto& [backend, dtype] : {std::pair{"reference", "f32"},
-                                       {"cpu", "f32"},
-                                       {"cpu", "bf16"},
-                                       {"cpu", "int8"},
-                                       {"cpu", "int4"}}) {
+  for (const auto& [backend, dtype, kv_dtype] : {std::tuple{"reference", "f32", "auto"},
+                                                 {"reference", "f32", "int8"},
+                                                 {"cpu", "f32", "auto"},
+                                                 {"cpu", "bf16", "auto"},
+                                                 {"cpu", "bf16", "int8"},
+                                                 {"cpu", "int8", "auto"},
+                                                 {"cpu", "int4", "auto"}}) {
     EngineOptions options = TinyOptions();
     if (dtype == std::string("int4")) options.model_path = kTinyFourBits;
     options.backend = backend;
     options.dtype = dtype;
+    options.kv_dtype = kv_dtype;
     kinds.push_back(options);
   }
   return kinds;

@@ -179,14 +179,15 @@ void CpuOps::DecodeTiled(TensorView a, const TiledWeights& w, TensorView out) {
 
 void CpuOps::DecodeFourBits(TensorView a, const FourBitWeights& w, TensorView out) {
   const int64_t groups = w.input_blocks();
-  auto* const scales =
-      static_cast<float*>(rounded_.Bytes(a.rows * (2 * groups * sizeof(float) + w.k())));
-  float* const sums = scales + a.rows * groups;
-  auto* const codes = reinterpret_cast<int8_t*>(sums + a.rows * groups);
+  const int64_t room = (a.rows + kAmxRows - 1) / kAmxRows * kAmxRows;  // rows that a tile may read
+  const size_t bytes = room * (2 * groups * sizeof(float) + w.k());
+  auto* const scales = static_cast<float*>(rounded_.Bytes(bytes));
+  float* const sums = scales + room * groups;
+  auto* const codes = reinterpret_cast<int8_t*>(sums + room * groups);
   for (int64_t i = 0; i < a.rows; ++i) {
     QuantizeGroups(Row(a, i), w.k(), codes + i * w.k(), scales + i * groups, sums + i * groups);
   }
-  static const auto gemv = VnniReady() ? &VnniGemv : &FourBitGemv;
+  static const auto gemv = AmxReady() ? &AmxFourBitGemv : VnniReady() ? &VnniGemv : &FourBitGemv;
   const CodedRows rows = {a.rows, codes, scales, sums};
   ForBlocks(w.output_blocks(), [&](int64_t begin, int64_t end) { gemv(rows, w, begin, end, out); });
 }

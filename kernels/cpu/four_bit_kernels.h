@@ -25,6 +25,11 @@ bool VnniReady();
 void VnniGemv(const CodedRows& a, const FourBitWeights& w, int64_t begin, int64_t end,
               TensorView out);
 
+// The same bits on AMX tiles where AmxReady: from 5 rows on twice as fast. Reads up to 7 rows past
+// the last, of which nothing is kept.
+void AmxFourBitGemv(const CodedRows& a, const FourBitWeights& w, int64_t begin, int64_t end,
+                    TensorView out);
+
 // The weights in bf16, outputs of the blocks [begin, end), as TiledWeights has them. Only where
 // CpuHasFastBf16.
 void WidenToBf16(const FourBitWeights& w, int64_t begin, int64_t end, uint32_t* to);

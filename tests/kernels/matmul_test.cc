@@ -472,14 +472,15 @@ TEST(FourBitWeights, KeepEveryRowAndMultiply) {
     Matrix read(shape.n, shape.k);
     for (int64_t i = 0; i < shape.n; ++i) packed->Read(i, read.values.data() + i * shape.k);
     EXPECT_EQ(read.values, values.values);
-    for (const int64_t m : {1, 2, 3, 4, 5, 32}) {
+    for (const int64_t m : {1, 2, 3, 4, 5, 9, 17, 20, 23, 32}) {
       const Matrix a = Random(m, shape.k, 16);
       const auto reference = MakeReferenceOps();
       const Matrix expected =
           Product(*reference, kDecode, a, *Load(*reference, w, WeightType::kInt4));
       const int64_t groups = shape.k / FourBitRows::kGroup;
-      std::vector<int8_t> codes(m * shape.k);
-      std::vector<float> scales(m * groups), sums(m * groups);
+      const int64_t room = m + 7;  // what tiles read beside
+      std::vector<int8_t> codes(room * shape.k, 77);
+      std::vector<float> scales(room * groups), sums(room * groups, NAN);
       for (int64_t i = 0; i < m; ++i) {
         cpu::QuantizeGroups(a.row(i), shape.k, &codes[i * shape.k], &scales[i * groups],
                             &sums[i * groups]);
@@ -498,6 +499,9 @@ TEST(FourBitWeights, KeepEveryRowAndMultiply) {
       });
       if (cpu::VnniReady()) {
         EXPECT_EQ(multiply(&cpu::VnniGemv).values, last.values);
+      }
+      if (cpu::AmxReady()) {
+        EXPECT_EQ(multiply(&cpu::AmxFourBitGemv).values, last.values);
       }
     }
   }

@@ -17,7 +17,7 @@ struct EngineOptions {
   std::string model_path;         // a .gguf file or a Hugging Face folder
   std::string backend = "cpu";    // "cpu" or "reference"
   std::string dtype = "auto";     // "f32", "bf16", "int8", "int4" or "auto": of weights
-  std::string kv_dtype = "auto";  // "f32", "bf16", "int8", or "auto", which follows dtype
+  std::string kv_dtype = "auto";  // "f32", "bf16", "int8" or "auto": f32 beside f32, else bf16
   int threads = 0;                // 0: the cores this process may use
   int64_t kv_memory_mb = 0;       // 0: room for four full contexts, at most 40 % of the memory
   int64_t max_context = 0;        // tokens of prompt and answer; 0: the model's

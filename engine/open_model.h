@@ -22,7 +22,7 @@ struct Precision {
 };
 
 // Weights: "f32", "bf16", "int8" or "int4", or "auto": bf16 where the machine is fast at it, else
-// f32. KV: "f32", "bf16" or "int8", or "auto": f32 beside such weights, else bf16.
+// f32. KV: "f32", "bf16" or "int8", or "auto": f32 beside weights in f32, else bf16.
 // INVALID_ARGUMENT names the flag.
 absl::StatusOr<Precision> ChoosePrecision(const std::string& dtype, const std::string& kv_dtype);
 

@@ -1,6 +1,7 @@
 // K and V in 8 bits: runs of KvLayout::kGroup elements share a scale, the code of the largest
 // magnitude is 127 or just below it, and the rest is rounded to nearest even. Scales are bf16,
-// rounded up, so that no code overflows. An element errs by half a scale at most.
+// rounded up, so that no code overflows. An element errs by half a scale at most, but in groups
+// below 1e-30, which become zeros.
 #pragma once
 
 #include <algorithm>

@@ -9,6 +9,7 @@
 
 namespace skipserve {
 
+// The block of a token.
 inline std::byte* KvBlock(const KvPool& pool, const KvSegment& segment, int64_t token) {
   const int64_t block = segment.blocks.data[token / pool.layout.block_tokens];
   return static_cast<std::byte*>(pool.data) +
@@ -36,17 +37,35 @@ inline uint16_t* KvScales(const KvPool& pool, const KvSegment& segment, int64_t 
   return reinterpret_cast<uint16_t*>(scales) + KvRow(l, token, kv_head, is_v) * l.groups();
 }
 
-// Points rows[i] at the K (or V) vectors of token begin + i, 0 <= i < count. T is the pool's
-// element type.
+// Calls fn(i, run) for tokens [begin + i, begin + i + run), which lie one after the other in a
+// block, until there were `count`.
+template <class Fn>
+void ForKvRuns(const KvLayout& l, int64_t begin, int64_t count, Fn fn) {
+  for (int64_t i = 0; i < count;) {
+    const int64_t run = std::min(l.block_tokens - (begin + i) % l.block_tokens, count - i);
+    fn(i, run);
+    i += run;
+  }
+}
+
+// Points rows[i] at the K (or V) vector of token begin + i, 0 <= i < count. T is the pool's element
+// type.
 template <class T>
 void KvRows(const KvPool& pool, const KvSegment& segment, int64_t kv_head, bool is_v, int64_t begin,
             int64_t count, const T** rows) {
-  const int64_t block_tokens = pool.layout.block_tokens;
-  for (int64_t i = 0; i < count;) {
-    const int64_t run = std::min(block_tokens - (begin + i) % block_tokens, count - i);
+  ForKvRuns(pool.layout, begin, count, [&](int64_t i, int64_t run) {
     const auto* row = reinterpret_cast<const T*>(KvSlot(pool, segment, begin + i, kv_head, is_v));
     for (const int64_t end = i + run; i < end; ++i, row += pool.layout.head_dim) rows[i] = row;
-  }
+  });
+}
+
+// The same of their scales.
+inline void KvScaleRows(const KvPool& pool, const KvSegment& segment, int64_t kv_head, bool is_v,
+                        int64_t begin, int64_t count, const uint16_t** rows) {
+  ForKvRuns(pool.layout, begin, count, [&](int64_t i, int64_t run) {
+    const uint16_t* row = KvScales(pool, segment, begin + i, kv_head, is_v);
+    for (const int64_t end = i + run; i < end; ++i, row += pool.layout.groups()) rows[i] = row;
+  });
 }
 
 // Where part `part` of hidden state row `row` lies: columns from part * StateColumns on. Parts of a

@@ -65,12 +65,12 @@ struct WeightSource {
 };
 
 // How a KV block lies in memory. A block holds `block_tokens` tokens of one layer of one sequence:
-// K as [kv_heads, block_tokens, head_dim], then V in the same shape, elements of `dtype`; in 8 bits
-// then their scales, bf16, as [2, kv_heads, block_tokens, groups()]: an element is its code times
+// K as [kv_heads, block_tokens, head_dim], then V in the same shape, elements of `dtype`; and in 8
+// bits their scales, bf16, as [2, kv_heads, block_tokens, groups()]: an element is its code times
 // its group's scale (kernels/kv_codes.h).
 struct KvLayout {
-  static constexpr int32_t kGroup =
-      32;  // elements of a head that share a scale; the last have less
+  // Elements of a head that share a scale; the last group may have fewer.
+  static constexpr int32_t kGroup = 32;
 
   DType dtype = DType::kF32;
   int32_t block_tokens = 32;
@@ -78,6 +78,7 @@ struct KvLayout {
   int32_t head_dim = 0;
 
   int32_t groups() const { return (head_dim + kGroup - 1) / kGroup; }
+  // Of a block's elements, without their scales.
   size_t value_bytes() const { return vectors() * head_dim * DTypeBytes(dtype); }
   size_t block_bytes() const {
     return value_bytes() + (dtype == DType::kInt8 ? vectors() * groups() * sizeof(uint16_t) : 0);
@@ -223,7 +224,8 @@ class Ops {
   virtual void GatherIndex(IndexView values, IndexView rows, int32_t* out) = 0;
 
   // Stores K and V rows [num_rows, kv_heads * head_dim] of each segment into the last row_count
-  // slots of its cache.
+  // slots of its cache, as the layout's type. In 8 bits an element that is not finite makes its
+  // whole group NaN.
   virtual void KvWrite(TensorView k, TensorView v, absl::Span<const KvSegment> segments,
                        const KvPool& pool) = 0;
 
@@ -235,7 +237,8 @@ class Ops {
   virtual void PrefillAttention(TensorView q, absl::Span<const KvSegment> segments,
                                 const KvPool& pool, TensorView out) = 0;
 
-  // The same for a decode step: segments of one row, or of very few.
+  // The same for a decode step: segments of one row, or of very few. A V that is not finite may
+  // reach all rows of its segment.
   virtual void DecodeAttention(TensorView q, absl::Span<const KvSegment> segments,
                                const KvPool& pool, TensorView out) = 0;
 

@@ -89,6 +89,7 @@ absl::StatusOr<FoundLevels> Search(const CalibrateJob& job, std::vector<LevelTar
   LabOptions open;
   open.model_path = job.calibrate.model_path;
   open.dtype = job.dtype;
+  open.kv_dtype = job.kv_dtype;
   open.threads = job.calibrate.threads;
   open.use_skip_file = false;
   ASSIGN_OR_RETURN(const std::unique_ptr<Lab> lab, OpenLab(open));

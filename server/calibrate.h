@@ -15,6 +15,7 @@ struct CalibrateJob {
   CalibrateOptions calibrate;
   bool no_search = false;  // the ready levels of the model instead of a search
   std::string dtype = "auto";
+  std::string kv_dtype = "auto";
   // Of gentle, balanced and fast.
   std::vector<double> min_speedups = {1.5, 2.1, 2.6};
   std::vector<double> max_kls = {0.03, 0.08, 0.15};

@@ -59,6 +59,7 @@ int RunCalibrate(const Options& options) {
   job.calibrate.model_path = options.engine.model_path;
   job.calibrate.threads = options.engine.threads;
   job.dtype = options.engine.dtype;
+  job.kv_dtype = options.engine.kv_dtype;
   return CalibrateModel(job, {});
 }
 

@@ -46,9 +46,10 @@ std::vector<Flag> MakeTable() {
            "Of weights: f32, bf16; int8 (of weights and of what they multiply; fast with AMX) or "
            "int4 (weights that the file has in 4 bits stay so, others are as with int8); or auto, "
            "which is bf16 where the machine is fast at it, else f32."),
-      Bind(kReads, "Model", "kv-dtype", FIELD(engine.kv_dtype),
-           "Of KV: f32, bf16, or int8 (half the memory of bf16; a scale for each 32 values); or "
-           "auto, which is f32 beside weights in f32, else bf16."),
+      Bind(kAll, "Model", "kv-dtype", FIELD(engine.kv_dtype),
+           "Of KV: f32, bf16, or int8 (about half the memory of bf16; a scale for each 32 values); "
+           "or auto, which is f32 beside weights in f32, else bf16. Where the machine is fast at "
+           "bf16, prompts' attention computes in it but for f32."),
       Bind(kAll, "Model", "threads", FIELD(engine.threads),
            "Threads that compute; 0: as many as the cores this process may use.", {0, 4096}),
       Bind(kRuns, "Model", "kv-memory-mb", FIELD(engine.kv_memory_mb),

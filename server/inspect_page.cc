@@ -41,6 +41,7 @@ json InspectData(const ModelInfo& model, const Tokenizer& tokenizer, const Inspe
   return {{"model",
            {{"name", name},
             {"dtype", model.dtype},
+            {"kv_dtype", model.kv_dtype},
             {"backend", model.backend},
             {"layers", model.config.layers}}},
           {"document", run.document},

@@ -41,10 +41,11 @@ absl::StatusOr<std::unique_ptr<HttpServer>> StartHttp(Engine& engine, Metrics& m
 void PrintReady(const Engine& engine, const ServeOptions& options, uint16_t http_port,
                 uint16_t grpc_port, std::ostream& out) {
   const ModelInfo& info = engine.info();
-  out << "SkipServe is ready: " << options.served_name << ", " << info.dtype << " on "
-      << info.backend << ", context " << info.max_context << " tokens, skipping "
-      << info.default_skip_level << "\n  http://" << HostPort(options.host, http_port)
-      << "\n  grpc://" << HostPort(options.host, grpc_port) << std::endl;
+  out << "SkipServe is ready: " << options.served_name << ", " << info.dtype << " with KV in "
+      << info.kv_dtype << " on " << info.backend << ", context " << info.max_context
+      << " tokens, skipping " << info.default_skip_level << "\n  http://"
+      << HostPort(options.host, http_port) << "\n  grpc://" << HostPort(options.host, grpc_port)
+      << std::endl;
 }
 
 }  // namespace

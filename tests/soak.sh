@@ -20,6 +20,6 @@ soak() {
     --minutes "$minutes" ${memory:+"$memory"} "$@"
 }
 # Little KV memory, hardly more than one full context: it has to be fought for. Steps so short that prompts take many.
-soak tests/golden/tiny/tiny.gguf "$@" -- --kv-memory-mb 2 --max-token-gap 0.002
+soak tests/golden/tiny/tiny.gguf "$@" -- --kv-dtype int8 --kv-memory-mb 1 --max-token-gap 0.002
 # Fewer questions and clients: each takes a hundred times as long.
 soak "$model" --questions 24 --clients 5 --faults 3e-5 "$@" -- --kv-memory-mb 200

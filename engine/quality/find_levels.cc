@@ -17,7 +17,7 @@ constexpr double kMinGain = 1.05;     // a level that saves less is not worth it
 // All that a journal's entries depend on beside the prompt and the policy.
 std::string Identity(const Lab& lab) {
   return absl::StrCat("skipserve calibration 1 ", lab.model->fingerprint(), " ", lab.ops->name(),
-                      " ", lab.precision.name);
+                      " ", lab.precision.name, " ", lab.precision.kv_name);
 }
 
 std::string Figures(const Candidate& c) {

@@ -231,13 +231,15 @@ class AmxAttention : public Bf16Attention {
       return KvRows<uint16_t>(pool, *t.segment, t.kv_head, is_v, begin, count, rows);
     }
     static_assert(kStep == KvLayout::kGroup);
+    const int8_t* codes[kStep];
+    const uint16_t* scales[kStep];
+    KvRows<int8_t>(pool, *t.segment, t.kv_head, is_v, begin, count, codes);
+    KvScaleRows(pool, *t.segment, t.kv_head, is_v, begin, count, scales);
     for (int64_t i = 0; i < count; ++i, room += kDim) {
-      const std::byte* const codes = KvSlot(pool, *t.segment, begin + i, t.kv_head, is_v);
-      const uint16_t* const scales = KvScales(pool, *t.segment, begin + i, t.kv_head, is_v);
       for (int64_t step = 0; step < kSteps; ++step) {
-        const __m512 scale = _mm512_set1_ps(Bf16ToF32(scales[step]));
+        const __m512 scale = _mm512_set1_ps(Bf16ToF32(scales[i][step]));
         const auto half = [&](int64_t at) SKIPSERVE_AMX {
-          const auto* const from = reinterpret_cast<const __m128i*>(codes + step * kStep + at);
+          const auto* const from = reinterpret_cast<const __m128i*>(codes[i] + step * kStep + at);
           return _mm512_mul_ps(scale,
                                _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(from))));
         };

@@ -19,7 +19,7 @@ constexpr int64_t kTaskPanels = 16;         // of queries that share one pass ov
 constexpr int64_t kTasksPerThread = 8;      // so that the threads end together
 constexpr int64_t kBf16TasksPerThread = 3;  // fewer, each reorders K and V for itself
 
-constexpr int64_t kSplitsPerThread = 4;
+constexpr int64_t kPiecesPerThread = 4;
 constexpr int64_t kPartialFloats = 8 * 1024 * 1024;  // of split results held at once
 
 // One KV head's K (or V) of a token.
@@ -162,16 +162,18 @@ void CpuOps::DecodeAttention(TensorView q, absl::Span<const KvSegment> segments,
       }
     }
     if (merges.empty()) continue;
-    // All heads of a split are one piece of work where there is enough of it, so that one's K may
-    // be fetched while those before it add up V.
-    const int64_t num_splits = static_cast<int64_t>(splits.size());
-    const int64_t heads =
-        num_splits >= kSplitsPerThread * kv_heads * pool_.threads() ? kv_heads : 1;
-    pool_.ParallelFor(num_splits / heads, [&](int64_t piece, int) {
+    // Of 8 bits all heads of a split are one piece where there are enough of them: what is read
+    // next is fetched beside then.
+    const int64_t num_tasks = static_cast<int64_t>(splits.size());
+    const bool together = pool.layout.dtype == DType::kInt8 &&
+                          num_tasks >= kPiecesPerThread * kv_heads * pool_.threads();
+    const int64_t heads = together ? kv_heads : 1;
+    pool_.ParallelFor(num_tasks / heads, [&](int64_t piece, int thread) {
+      float* const room = scratch_[thread].Floats(DecodeRoomFloats(pool.layout));
       for (int64_t i = piece * heads; i < (piece + 1) * heads; ++i) {
         const Task& t = splits[i];
         DecodeSplit(*t.segment, t.kv_head, t.split, q, group, pool, i + 1 < (piece + 1) * heads,
-                    t.partials + t.split * partial, t.splits * partial);
+                    room, t.partials + t.split * partial, t.splits * partial);
       }
     });
     ForRows(static_cast<int64_t>(merges.size()), merges.front().splits * group * partial,

@@ -10,6 +10,7 @@
 #include "kernels/cpu/carver.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/kv_codes.h"
+#include "kernels/cpu/native_bf16.h"
 #include "kernels/cpu/online_softmax.h"
 #include "kernels/cpu/row_kernels.h"
 #include "kernels/kv_slot.h"
@@ -118,9 +119,9 @@ class DnnlAttention : public Bf16Attention {
     int32_t* visible = nullptr;  // [kRows]
     uint16_t* k_rows = nullptr;  // [kKeys, dim]
     uint16_t* v_rows = nullptr;  // [kKeys, dim]
-    float* row = nullptr;        // [dim]
     std::byte* k = nullptr;      // the same, reordered
     std::byte* v = nullptr;
+    float* row = nullptr;   // [dim], widened
     float* s = nullptr;     // [kRows, kKeys]
     uint16_t* p = nullptr;  // [kRows, kKeys]
     std::byte* work = nullptr;
@@ -226,8 +227,7 @@ class DnnlAttention : public Bf16Attention {
       PackValues(v, dim_, reinterpret_cast<uint32_t*>(s.v));
       return;
     }
-    for (int64_t i = 0; i < count; ++i) {
-      if (k[i] == s.k_rows + i * dim_) continue;  // widened there
+    for (int64_t i = 0; i < count && pool.layout.dtype == DType::kBF16; ++i) {
       std::copy_n(k[i], dim_, s.k_rows + i * dim_);
       std::copy_n(v[i], dim_, s.v_rows + i * dim_);
     }
@@ -248,10 +248,13 @@ class DnnlAttention : public Bf16Attention {
     if (pool.layout.dtype == DType::kBF16) {
       return KvRows<uint16_t>(pool, *t.segment, t.kv_head, is_v, begin, count, rows);
     }
+    const int8_t* codes[kKeys];
+    const uint16_t* scales[kKeys];
+    KvRows<int8_t>(pool, *t.segment, t.kv_head, is_v, begin, count, codes);
+    KvScaleRows(pool, *t.segment, t.kv_head, is_v, begin, count, scales);
     for (int64_t i = 0; i < count; ++i, room += dim_) {
-      ExpandKv(reinterpret_cast<int8_t*>(KvSlot(pool, *t.segment, begin + i, t.kv_head, is_v)),
-               KvScales(pool, *t.segment, begin + i, t.kv_head, is_v), dim_, s.row);
-      RoundToBf16(s.row, dim_, room);
+      ExpandKv(codes[i], scales[i], dim_, s.row);
+      RoundToBf16Native(s.row, dim_, room);
       rows[i] = room;
     }
   }

@@ -3,10 +3,9 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <vector>
 
 #include "hwy/cache_control.h"
-#include "kernels/bf16.h"
+#include "kernels/cpu/row_kernels.h"
 #include "kernels/kv_slot.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -39,7 +38,7 @@ struct PlainRow {
   }
 };
 struct CodeRow {
-  static constexpr bool kFetchesNext = true;  // a tenth of the time
+  static constexpr bool kFetchesNext = true;  // saves a tenth of the time
   const int8_t* at;
   const float* scales;
 
@@ -107,7 +106,7 @@ HWY_INLINE void Fetch(const T* at, int64_t count) {
 }
 
 // o[i] = sum over keys of p[i][key] * v[key], kVecs vectors of the head from element j on. Beside
-// that it may fetch what lies `ahead` elements after k.
+// that it may fetch what lies `ahead` bytes after k.
 template <int kQ, int kVecs, class D, class Row>
 HWY_INLINE void ValueTile(D d, const float* const* p, const Row* k, int64_t ahead, const Row* v,
                           int64_t count, int64_t j, float* const* o) {
@@ -118,7 +117,9 @@ HWY_INLINE void ValueTile(D d, const float* const* p, const Row* k, int64_t ahea
     for (int c = 0; c < kVecs; ++c) acc[i][c] = hn::Zero(d);
   }
   for (int64_t t = 0; t < count; ++t) {
-    if constexpr (Row::kFetchesNext) Fetch(k[t].at + ahead + j, kVecs * n);
+    if constexpr (Row::kFetchesNext) {
+      if (ahead != 0) Fetch(k[t].at + ahead + j, kVecs * n);
+    }
     V vv[kVecs];
     for (int c = 0; c < kVecs; ++c) vv[c] = v[t].Load(d, j + c * n);
     for (int i = 0; i < kQ; ++i) {
@@ -162,7 +163,7 @@ struct Split {
   int64_t dim = 0;
   int64_t count = 0;
   float scale = 0.0f;
-  int64_t ahead = 0;  // elements from K to what is read next
+  int64_t ahead = 0;  // bytes from K to that of the next head, where it is to be fetched
   Row k[kDecodeSplit + kKeys];
   Row v[kDecodeSplit];
 };
@@ -196,43 +197,41 @@ HWY_INLINE void AttendQueries(D d, const Split<Row>& s, const float* const* q, c
   for (; j < s.dim; j += n) ValueTile<kQ, 1>(d, p, s.k, s.ahead, s.v, s.count, j, o);
 }
 
-// Rows of a split's K (or V), where they lie.
+// Rows of a split's K (or V), where they lie. Scales of codes are widened to `room`.
 template <class T>
 void FindRows(const KvPool& pool, const KvSegment& segment, int64_t kv_head, bool is_v,
-              int64_t begin, int64_t count, bool /*next*/, PlainRow<T>* rows) {
+              int64_t begin, int64_t count, bool /*next*/, float* /*room*/, PlainRow<T>* rows) {
   const T* at[kDecodeSplit];
   KvRows<T>(pool, segment, kv_head, is_v, begin, count, at);
   for (int64_t i = 0; i < count; ++i) rows[i].at = at[i];
 }
 void FindRows(const KvPool& pool, const KvSegment& segment, int64_t kv_head, bool is_v,
-              int64_t begin, int64_t count, bool next, CodeRow* rows) {
+              int64_t begin, int64_t count, bool next, float* room, CodeRow* rows) {
   const int8_t* at[kDecodeSplit];
   KvRows<int8_t>(pool, segment, kv_head, is_v, begin, count, at);
-  static thread_local std::vector<float> room[2];
-  const int64_t groups = pool.layout.groups(), block_tokens = pool.layout.block_tokens;
-  const int64_t ahead = next ? block_tokens * groups : 0;  // of the next head
-  room[is_v].resize(kDecodeSplit * groups);
-  float* scales = room[is_v].data();
-  for (int64_t i = 0; i < count;) {
-    const int64_t run = std::min(block_tokens - (begin + i) % block_tokens, count - i);
-    const uint16_t* const from = KvScales(pool, segment, begin + i, kv_head, is_v);
-    for (int64_t g = 0; g < run * groups; ++g) scales[g] = Bf16ToF32(from[g]);
-    Fetch(from + ahead, run * groups);
-    for (const int64_t end = i + run; i < end; ++i, scales += groups) rows[i] = {at[i], scales};
-  }
+  const int64_t groups = pool.layout.groups();
+  if (is_v) room += kDecodeSplit * groups;
+  ForKvRuns(pool.layout, begin, count, [&](int64_t i, int64_t run) {
+    const auto scales = [&](int64_t head) {
+      return KvScales(pool, segment, begin + i, head, is_v);
+    };
+    ExpandBf16(scales(kv_head), run * groups, room + i * groups);
+    if (next) Fetch(scales(kv_head + 1), run * groups);
+  });
+  for (int64_t i = 0; i < count; ++i) rows[i] = {at[i], room + i * groups};
 }
 
 template <class Row, class D>
 void RunSplitAs(D d, const KvSegment& segment, int64_t kv_head, int64_t split, TensorView q,
-                int64_t group, const KvPool& pool, bool next, float* partials, int64_t stride) {
+                int64_t group, const KvPool& pool, bool next, float* room, float* partials,
+                int64_t stride) {
   Split<Row> s;
   s.dim = pool.layout.head_dim;
-  if (next) s.ahead = pool.layout.block_tokens * s.dim;  // K of the next head
   s.scale = 1.44269504f / std::sqrt(static_cast<float>(s.dim));
   const int64_t begin = split * kDecodeSplit;
   s.count = std::min(kDecodeSplit, segment.kv_len - begin);
-  FindRows(pool, segment, kv_head, false, begin, s.count, next, s.k);
-  FindRows(pool, segment, kv_head, true, begin, s.count, next, s.v);
+  FindRows(pool, segment, kv_head, false, begin, s.count, next, room, s.k);
+  FindRows(pool, segment, kv_head, true, begin, s.count, next, room, s.v);
   for (int64_t r = 0; r < kKeys; ++r) s.k[s.count + r] = s.k[s.count - 1];  // fills the last tile
 
   const float* q_at[kMaxQueries];
@@ -249,6 +248,10 @@ void RunSplitAs(D d, const KvSegment& segment, int64_t kv_head, int64_t split, T
       const int64_t visible = segment.kv_len - segment.row_count + row + 1 - begin;
       seen[i] = std::clamp<int64_t>(visible, 0, s.count);
     }
+    if (next && first + num == queries) {
+      s.ahead = KvSlot(pool, segment, begin, kv_head + 1, false) -
+                KvSlot(pool, segment, begin, kv_head, false);
+    }
     if (num == 3) {
       AttendQueries<3>(d, s, q_at, seen, partial);
     } else if (num == 2) {
@@ -261,9 +264,11 @@ void RunSplitAs(D d, const KvSegment& segment, int64_t kv_head, int64_t split, T
 
 template <class D>
 void RunSplitWith(D d, const KvSegment& segment, int64_t kv_head, int64_t split, TensorView q,
-                  int64_t group, const KvPool& pool, bool next, float* partials, int64_t stride) {
+                  int64_t group, const KvPool& pool, bool next, float* room, float* partials,
+                  int64_t stride) {
   const auto run = [&](auto row) {
-    RunSplitAs<decltype(row)>(d, segment, kv_head, split, q, group, pool, next, partials, stride);
+    RunSplitAs<decltype(row)>(d, segment, kv_head, split, q, group, pool, next, room, partials,
+                              stride);
   };
   switch (pool.layout.dtype) {
     case DType::kF32:
@@ -276,13 +281,13 @@ void RunSplitWith(D d, const KvSegment& segment, int64_t kv_head, int64_t split,
 }
 
 void RunSplit(const KvSegment& segment, int64_t kv_head, int64_t split, TensorView q, int64_t group,
-              const KvPool& pool, bool next, float* partials, int64_t stride) {
+              const KvPool& pool, bool next, float* room, float* partials, int64_t stride) {
   const hn::ScalableTag<float> wide;
   const hn::CappedTag<float, 8> narrow;  // divides every head_dim, so no tail is ever needed
   if (pool.layout.head_dim % hn::Lanes(wide) == 0) {
-    RunSplitWith(wide, segment, kv_head, split, q, group, pool, next, partials, stride);
+    RunSplitWith(wide, segment, kv_head, split, q, group, pool, next, room, partials, stride);
   } else {
-    RunSplitWith(narrow, segment, kv_head, split, q, group, pool, next, partials, stride);
+    RunSplitWith(narrow, segment, kv_head, split, q, group, pool, next, room, partials, stride);
   }
 }
 
@@ -296,8 +301,10 @@ namespace skipserve::cpu {
 HWY_EXPORT(RunSplit);
 
 void DecodeSplit(const KvSegment& segment, int64_t kv_head, int64_t split, TensorView q,
-                 int64_t group, const KvPool& pool, bool next, float* partials, int64_t stride) {
-  HWY_DYNAMIC_DISPATCH(RunSplit)(segment, kv_head, split, q, group, pool, next, partials, stride);
+                 int64_t group, const KvPool& pool, bool next, float* room, float* partials,
+                 int64_t stride) {
+  HWY_DYNAMIC_DISPATCH(RunSplit)
+  (segment, kv_head, split, q, group, pool, next, room, partials, stride);
 }
 
 void MergeSplits(const float* partials, int64_t splits, int64_t stride, int64_t head_dim,

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "kernels/cpu/kv_codes.h"
+#include "kernels/cpu/row_kernels.h"
 #include "kernels/kv_slot.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -42,7 +43,7 @@ struct State {
   float* k = nullptr;      // [kKeyBlock, dim] K of a block in float32
   float* v =
       nullptr;  // [dim / 4, kVStride] V of a block by fours of dimensions, [kKeyBlock, 4] each
-  float* expanded = nullptr;  // [2, dim] a token's K and V, where they are kept in 8 bits
+  float* widened = nullptr;  // [dim] a token's V, where it is kept in 8 bits
 };
 
 size_t Layout(int64_t num_rows, int64_t group, const KvLayout& layout, float* base, State& s) {
@@ -63,7 +64,7 @@ size_t Layout(int64_t num_rows, int64_t group, const KvLayout& layout, float* ba
   s.p = take(kKeyBlock * width);
   s.k = take(kKeyBlock * s.dim);
   s.v = take(s.dim / kRows * kVStride);
-  s.expanded = take(2 * s.dim);
+  s.widened = take(s.dim);
   return used * sizeof(float);
 }
 
@@ -104,19 +105,16 @@ void StoreOutput(const PrefillTask& t, int64_t group, const State& s, TensorView
   }
 }
 
-// Copies one token's K as it is and spreads its V over the fours.
+// Spreads one token's V over the fours.
 template <class T>
-void PackToken(const T* HWY_RESTRICT k, const T* HWY_RESTRICT v, int64_t dim,
-               float* HWY_RESTRICT k_to, float* HWY_RESTRICT v_to) {
+void SpreadValues(const T* HWY_RESTRICT v, int64_t dim, float* HWY_RESTRICT to) {
   const hn::CappedTag<float, 4> d;
   const hn::Rebind<T, decltype(d)> from;
-  for (int64_t j = 0; j < dim; j += kRows, v_to += kVStride) {
+  for (int64_t j = 0; j < dim; j += kRows, to += kVStride) {
     if constexpr (sizeof(T) == sizeof(float)) {
-      hn::StoreU(hn::LoadU(from, k + j), d, k_to + j);
-      hn::StoreU(hn::LoadU(from, v + j), d, v_to);
+      hn::StoreU(hn::LoadU(from, v + j), d, to);
     } else {
-      hn::StoreU(hn::PromoteTo(d, hn::LoadU(from, k + j)), d, k_to + j);
-      hn::StoreU(hn::PromoteTo(d, hn::LoadU(from, v + j)), d, v_to);
+      hn::StoreU(hn::PromoteTo(d, hn::LoadU(from, v + j)), d, to);
     }
   }
 }
@@ -128,18 +126,27 @@ void LoadKeysAs(const PrefillTask& t, const KvPool& pool, int64_t begin, int64_t
   const T* v[kKeyBlock];
   KvRows<T>(pool, *t.segment, t.kv_head, false, begin, count, k);
   KvRows<T>(pool, *t.segment, t.kv_head, true, begin, count, v);
-  for (int64_t i = 0; i < count; ++i)
-    PackToken(k[i], v[i], s.dim, s.k + i * s.dim, s.v + i * kRows);
+  for (int64_t i = 0; i < count; ++i) {
+    if constexpr (sizeof(T) == sizeof(float)) {
+      std::copy_n(k[i], s.dim, s.k + i * s.dim);
+    } else {
+      ExpandBf16(reinterpret_cast<const uint16_t*>(k[i]), s.dim, s.k + i * s.dim);
+    }
+    SpreadValues(v[i], s.dim, s.v + i * kRows);
+  }
 }
 
 void LoadCodes(const PrefillTask& t, const KvPool& pool, int64_t begin, int64_t count, State& s) {
-  for (int64_t i = 0; i < count; ++i) {
-    for (const bool is_v : {false, true}) {
-      ExpandKv(reinterpret_cast<int8_t*>(KvSlot(pool, *t.segment, begin + i, t.kv_head, is_v)),
-               KvScales(pool, *t.segment, begin + i, t.kv_head, is_v), s.dim,
-               s.expanded + is_v * s.dim);
+  const int8_t* codes[kKeyBlock];
+  const uint16_t* scales[kKeyBlock];
+  for (const bool is_v : {false, true}) {
+    KvRows<int8_t>(pool, *t.segment, t.kv_head, is_v, begin, count, codes);
+    KvScaleRows(pool, *t.segment, t.kv_head, is_v, begin, count, scales);
+    for (int64_t i = 0; i < count; ++i) {
+      float* const to = is_v ? s.widened : s.k + i * s.dim;
+      ExpandKv(codes[i], scales[i], s.dim, to);
+      if (is_v) SpreadValues(s.widened, s.dim, s.v + i * kRows);
     }
-    PackToken(s.expanded, s.expanded + s.dim, s.dim, s.k + i * s.dim, s.v + i * kRows);
   }
 }
 

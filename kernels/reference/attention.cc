@@ -14,12 +14,12 @@ namespace skipserve {
 namespace {
 
 // One KV head's K (or V) of a token.
-struct Vector {
+struct KvVector {
   std::byte* values;
   uint16_t* scales;  // of 8 bits
   DType dtype;
 
-  Vector(const KvPool& pool, const KvSegment& s, int64_t token, int64_t kv_head, bool is_v)
+  KvVector(const KvPool& pool, const KvSegment& s, int64_t token, int64_t kv_head, bool is_v)
       : values(KvSlot(pool, s, token, kv_head, is_v)),
         scales(pool.layout.dtype == DType::kInt8 ? KvScales(pool, s, token, kv_head, is_v)
                                                  : nullptr),
@@ -49,7 +49,7 @@ void AttendOne(const float* q, const KvSegment& segment, const KvPool& pool, int
   p.resize(visible);
   float max = -std::numeric_limits<float>::infinity();
   for (int64_t t = 0; t < visible; ++t) {
-    const Vector k(pool, segment, t, kv_head, /*is_v=*/false);
+    const KvVector k(pool, segment, t, kv_head, /*is_v=*/false);
     float dot = 0.0f;
     for (int64_t j = 0; j < d; ++j) dot += q[j] * k[j];
     p[t] = dot * scale;
@@ -62,7 +62,7 @@ void AttendOne(const float* q, const KvSegment& segment, const KvPool& pool, int
   }
   std::fill_n(out, d, 0.0f);
   for (int64_t t = 0; t < visible; ++t) {
-    const Vector v(pool, segment, t, kv_head, /*is_v=*/true);
+    const KvVector v(pool, segment, t, kv_head, /*is_v=*/true);
     for (int64_t j = 0; j < d; ++j) out[j] += p[t] / sum * v[j];
   }
 }
@@ -78,9 +78,9 @@ void ReferenceOps::KvWrite(TensorView k, TensorView v, absl::Span<const KvSegmen
       const int64_t token = s.kv_len - s.row_count + i;
       for (int64_t h = 0; h < layout.kv_heads; ++h) {
         const int64_t col = h * layout.head_dim;
-        Vector(pool, s, token, h, false)
+        KvVector(pool, s, token, h, false)
             .Set(k.data + (s.row_begin + i) * k.stride + col, layout.head_dim);
-        Vector(pool, s, token, h, true)
+        KvVector(pool, s, token, h, true)
             .Set(v.data + (s.row_begin + i) * v.stride + col, layout.head_dim);
       }
     }

@@ -75,12 +75,12 @@ struct Cache {
   std::vector<KvSegment> segments;
 };
 
-// rows, kv_len, head_dim, bf16, threads
+// rows, kv_len, head_dim, type, threads
 void Prefill(benchmark::State& state) {
   const int64_t rows = state.range(0), kv_len = state.range(1), dim = state.range(2);
   const int64_t heads = dim == 64 ? 9 : 8, kv_heads = dim == 64 ? 3 : 2;
   const auto ops = MakeCpuOps(static_cast<int>(state.range(4)));
-  const Cache cache(*ops, state.range(3) ? DType::kBF16 : DType::kF32, 1, kv_len, rows,
+  const Cache cache(*ops, static_cast<DType>(state.range(3)), 1, kv_len, rows,
                     static_cast<int32_t>(kv_heads), static_cast<int32_t>(dim));
   std::vector<float> q = Random(rows * heads * dim), out(q.size());
   for (auto _ : state) {
@@ -91,10 +91,10 @@ void Prefill(benchmark::State& state) {
   SetRates(state, 4.0 * pairs * heads * dim, 0);
 }
 
-// sequences, kv_len, bf16, threads
+// sequences, kv_len, type, threads
 void Decode(benchmark::State& state) {
   const int64_t sequences = state.range(0), kv_len = state.range(1);
-  const DType dtype = state.range(2) ? DType::kBF16 : DType::kF32;
+  const auto dtype = static_cast<DType>(state.range(2));
   const auto ops = MakeCpuOps(static_cast<int>(state.range(3)));
   const Cache cache(*ops, dtype, sequences, kv_len, 1, 3, 64);
   std::vector<float> q = Random(sequences * 576), out(q.size());
@@ -103,7 +103,7 @@ void Decode(benchmark::State& state) {
                          {out.data(), sequences, 576});
   }
   const double tokens = static_cast<double>(sequences) * kv_len;
-  SetRates(state, 4.0 * tokens * 576, tokens * 2 * 192 * DTypeBytes(dtype));
+  SetRates(state, 4.0 * tokens * 576, tokens * cache.pool.layout.token_bytes());
 }
 
 // window, candidates, threads
@@ -166,11 +166,11 @@ SKIPSERVE_BENCH(MatMul)
     ->ArgsProduct({{1, 8, 32}, {3072}, {576}, {0, 1, 2, 3}, {1, 2}})
     ->ArgsProduct({{1}, {49152}, {576}, {0, 1}, {1, 2}});
 SKIPSERVE_BENCH(Prefill)
-    ->ArgNames({"rows", "kv_len", "head_dim", "bf16", "threads"})
+    ->ArgNames({"rows", "kv_len", "head_dim", "type", "threads"})
     ->ArgsProduct({{32, 64, 128, 512}, {512, 8000}, {64}, {0, 1}, {1, 2}})
     ->ArgsProduct({{2048}, {8000}, {64, 128}, {0, 1}, {2}});
 SKIPSERVE_BENCH(Decode)
-    ->ArgNames({"sequences", "kv_len", "bf16", "threads"})
+    ->ArgNames({"sequences", "kv_len", "type", "threads"})
     ->ArgsProduct({{1, 16}, {500, 8000}, {0, 1}, {1, 2}});
 SKIPSERVE_BENCH(Probe)
     ->ArgNames({"window", "candidates", "threads"})

@@ -91,7 +91,7 @@ void ExpectAsMeasured(const CanaryEvent& event, const GenerateRequest& request,
 TEST_F(CanaryTest, MeasuresWhatTwoRunsGive) {
   size_t events = 0;
   for (const EngineOptions& options : EveryKind()) {
-    SCOPED_TRACE(options.backend + " " + options.dtype);
+    SCOPED_TRACE(KindName(options));
     Engine* const engine = Open(Watching(options));
     RunOptions run;
     const auto precision = ChoosePrecision(options.dtype, options.kv_dtype);
@@ -176,7 +176,7 @@ TEST_F(CanaryTest, WithoutARateThereIsNone) {
 
 TEST_F(CanaryTest, LiveAnswersAreTheSame) {
   for (const EngineOptions& options : EveryKind()) {
-    SCOPED_TRACE(options.backend + " " + options.dtype);
+    SCOPED_TRACE(KindName(options));
     std::vector<std::vector<std::vector<int32_t>>> answers;
     for (const double rate : {0.0, 1.0}) {
       Engine* const engine = Open(Watching(options, rate));

@@ -43,7 +43,8 @@ std::unique_ptr<ModelRunner> Open(const std::string& path, RunOptions options = 
 
 // A machine that multiplies bf16 natively rounds the activations too: a layer's two inputs,
 // queries, softmax weights, attention's output and the FFN's activations; K and V may be rounded
-// the other way. With the last input these are independent errors of the unit roundoff 2^-8, so
+// the other way: by 2^-8, or in 8 bits by a whole code, 2^-7 of the largest, but then K and V of
+// few tokens are. With the last input these are independent errors of the unit roundoff 2^-8, so
 // they add as squares; the worst of a few hundred logits lies within four standard deviations.
 double NativeBf16Bound(const ModelConfig& c) { return 4 * std::sqrt(8.0 * c.layers + 1) / 256; }
 

@@ -48,7 +48,7 @@ void ExpectEqual(const std::vector<std::shared_ptr<CollectingSink>>& a,
 
 TEST_F(LlmEngineTest, BatchedEqualsAlone) {
   for (const EngineOptions& options : EveryKind()) {
-    SCOPED_TRACE(options.backend + " " + options.dtype);
+    SCOPED_TRACE(KindName(options));
     Engine* const engine = Open(options);
     const auto alone = Answers(*engine, false);
     ExpectEqual(Answers(*engine, true), alone);
@@ -57,7 +57,7 @@ TEST_F(LlmEngineTest, BatchedEqualsAlone) {
 
 TEST_F(LlmEngineTest, ChunksDoNotMatter) {
   for (EngineOptions options : EveryKind()) {
-    SCOPED_TRACE(options.backend + " " + options.dtype);
+    SCOPED_TRACE(KindName(options));
     options.chunk_tokens = 512;
     const auto whole = Answers(*Open(options), false);
     options.chunk_tokens = 32;

@@ -50,7 +50,7 @@ TEST_F(PrefixCacheTest, AHitChangesNoAnswer) {
       options.prefix_cache = true;
       Engine* const with = Open(options);
       for (const bool skips : {false, true}) {
-        SCOPED_TRACE(options.backend + " " + options.dtype + " " + states);
+        SCOPED_TRACE(KindName(options) + " " + states);
         for (const int shared : {200, 96, 31, 0}) {
           for (int seed = 1; seed <= 3; ++seed) {
             const auto expected = Ask(*without, Question(shared, seed, skips));
@@ -157,7 +157,7 @@ PrefixRequest Document(int tokens, bool skips, std::string name = "doc") {
 TEST_F(PrefixCacheTest, APrefixIsReadBeforeItsQuestions) {
   for (const EngineOptions& options : EveryKind()) {
     for (const bool skips : {false, true}) {
-      SCOPED_TRACE(options.backend + " " + options.dtype + (skips ? " skips" : ""));
+      SCOPED_TRACE(KindName(options) + (skips ? " skips" : ""));
       Engine* const engine = Open(options);
       ASSERT_TRUE(Read(*engine, Document(200, skips)).ok());
       const std::vector<PrefixInfo> prefixes = engine->Prefixes("");

@@ -18,7 +18,7 @@ struct Case {
 // Widths below, at and beyond what one block holds, odd ones too.
 std::vector<Case> Cases() {
   std::vector<Case> cases;
-  for (const DType kv : {DType::kF32, DType::kBF16}) {
+  for (const DType kv : {DType::kF32, DType::kBF16, DType::kInt8}) {
     for (const DType states : {DType::kF32, DType::kBF16}) {
       for (const int64_t width : {1, 7, 64, 100, 576}) {
         cases.push_back({{kv, 4, 2, 16}, width, states});

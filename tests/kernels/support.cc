@@ -156,7 +156,8 @@ PagedCache::PagedCache(Ops& ops, const KvLayout& layout, const std::vector<Seque
   std::vector<int32_t> ids = RandomRows(used, all, 17);
   if (!shuffled) std::sort(ids.begin(), ids.end());
 
-  // All ones is a NaN in float32 and in bf16: whatever is read but was never written shows.
+  // All ones is a NaN in float32 and in bf16, of which scales are too: whatever is read but was
+  // never written shows.
   const std::vector<unsigned char> nan(all * layout.block_bytes(), 0xFF);
   memory_ = AllocateOrDie(ops, nan.size());
   ops.Upload(nan.data(), memory_.data(), nan.size());

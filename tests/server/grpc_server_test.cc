@@ -188,6 +188,8 @@ TEST_F(GrpcServerTest, ModelInfoAndLoad) {
   }
   EXPECT_EQ(info.served_name(), "fake-model");
   EXPECT_EQ(info.layers(), 4);
+  EXPECT_EQ(info.dtype(), "f32");
+  EXPECT_EQ(info.kv_dtype(), "int8");
   EXPECT_EQ(info.vocab_size(), kFakeVocab);
   EXPECT_EQ(info.max_context(), 4096);
   EXPECT_TRUE(info.has_chat_template());

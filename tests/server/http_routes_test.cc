@@ -102,6 +102,8 @@ TEST_F(HttpTest, ModelsByTheirNames) {
   const nlohmann::json& model = list["data"][0];
   EXPECT_EQ(model["id"], "tiny");
   EXPECT_EQ(model["object"], "model");
+  EXPECT_EQ(model["dtype"], "f32");
+  EXPECT_EQ(model["kv_dtype"], "int8");
   EXPECT_EQ(model["max_model_len"], 4096);
   EXPECT_EQ(model["has_chat_template"], true);
   EXPECT_EQ(model["skip"]["default_level"], "balanced");

@@ -19,12 +19,22 @@ class BenchTest : public testing::ToolsTest {
   BenchJob job_;
 };
 
+TEST_F(BenchTest, KvOf8BitsTakesLessMemory) {
+  job_.json_path = "-";
+  job_.engine.kv_dtype = "int8";
+  ASSERT_EQ(Bench(job_, io()), 0) << Err();
+  const nlohmann::json json = OutJson(), cell = json["results"][0];
+  EXPECT_EQ(json["model"]["kv_dtype"], "int8");
+  EXPECT_EQ(cell["kv_bytes"], cell["skip"]["kv_token_layers"].get<int64_t>() * 2 * 2 * (16 + 2));
+}
+
 TEST_F(BenchTest, JsonHasEveryCell) {
   job_.json_path = "-";
   ASSERT_EQ(Bench(job_, io()), 0) << Err();
   const nlohmann::json json = OutJson();
   ASSERT_TRUE(json.is_object());
   EXPECT_EQ(json["model"]["dtype"], "f32");
+  EXPECT_EQ(json["model"]["kv_dtype"], "f32");
   EXPECT_GE(json["machine"]["threads"], 1);
   EXPECT_GT(json["peak_memory_bytes"], 0);
   ASSERT_EQ(json["results"].size(), 4u);

@@ -21,6 +21,7 @@ class PageTest : public ::testing::Test {
     model_.config.name = "</title><script>alert(1)</script>";
     model_.config.layers = 3;
     model_.dtype = "f32";
+    model_.kv_dtype = "f32";
   }
 
   // A prompt of bytes; layer 0 computes all, layer 1 every third token, layer 2 none but the last.

@@ -65,12 +65,13 @@ inline EngineOptions TinyOptions() {
   return options;
 }
 
-// Every backend and dtype that this machine has.
+// Every backend with every type of weights and of KV.
 inline std::vector<EngineOptions> EveryKind() {
   std::vector<EngineOptions> kinds;
   for (const auto& [backend, dtype, kv_dtype] : {std::tuple{"reference", "f32", "auto"},
                                                  {"reference", "f32", "int8"},
                                                  {"cpu", "f32", "auto"},
+                                                 {"cpu", "f32", "int8"},
                                                  {"cpu", "bf16", "auto"},
                                                  {"cpu", "bf16", "int8"},
                                                  {"cpu", "int8", "auto"},
@@ -83,6 +84,10 @@ inline std::vector<EngineOptions> EveryKind() {
     kinds.push_back(options);
   }
   return kinds;
+}
+
+inline std::string KindName(const EngineOptions& options) {
+  return options.backend + " " + options.dtype + ", KV " + options.kv_dtype;
 }
 
 inline GenerateRequest SomeRequest(int length, int seed, int64_t max_tokens = 12) {

@@ -24,6 +24,7 @@ ModelInfo MakeInfo(const FakeOptions& options) {
   info.config.max_positions = options.max_context;
   info.fingerprint = std::string(64, 'f');
   info.dtype = "f32";
+  info.kv_dtype = "int8";
   info.backend = "fake";
   info.max_context = options.max_context;
   info.default_max_tokens = 64;

@@ -23,7 +23,7 @@ struct RunOptions {
   int32_t trunk_layers = 1 << 20;         // layers in one slice of a chunk
   bool shuffle_blocks = false;
   int32_t block_tokens = 16;
-  DType dtype = DType::kF32;          // of KV, and of weights
+  DType dtype = DType::kF32;          // of KV, and of weights, which are bf16 beside KV in 8 bits
   std::optional<WeightType> weights;  // unless these are to be of another type
   int64_t max_rows = 512;
 };

@@ -120,13 +120,12 @@ class AmxAttention : public Bf16Attention {
     int64_t tiles = 0;  // of kQueries
     size_t bytes = 0;
     uint16_t* q = nullptr;         // [tiles, steps, 2, kTile]: right sides
-    float* o = nullptr;            // [tiles, dim + kLanes, kQueries], not yet divided by the sum
-                                   // of weights, row dim
+    float* o = nullptr;            // [tiles, dim, kQueries], not yet divided by the sum of weights
+    float* sum = nullptr;          // [tiles, kQueries] of weights
     float* shift = nullptr;        // [tiles, kQueries] what makes a score the integer of its weight
     int32_t* limit = nullptr;      // [tiles, kQueries] the last token that a query sees
     uint16_t* k = nullptr;         // [kKeys / 16, steps, kTile]: left sides
     uint16_t* v = nullptr;         // [kKeys / 32, dim / 16, kTile]: left sides, a row a dimension
-    uint16_t* ones = nullptr;      // [kTile]: a left side, its first row
     uint16_t* expanded = nullptr;  // [2, kStep, dim]: a group's K and V, where they are of 8 bits
     float* scores = nullptr;       // [2, kStep, kLanes]: in turn
     uint32_t* p = nullptr;         // [2, kKeys / 32, 2, kTile / 2]: right sides, pairs of keys; of
@@ -138,12 +137,12 @@ class AmxAttention : public Bf16Attention {
     s.tiles = (columns + kQueries - 1) / kQueries;
     Carver carver(base);
     s.q = carver.Take<uint16_t>(s.tiles * kQueries * kDim);
-    s.o = carver.Take<float>(s.tiles * kQueries * (kDim + kLanes));
+    s.o = carver.Take<float>(s.tiles * kQueries * kDim);
+    s.sum = carver.Take<float>(s.tiles * kQueries);
     s.shift = carver.Take<float>(s.tiles * kQueries);
     s.limit = carver.Take<int32_t>(s.tiles * kQueries);
     s.k = carver.Take<uint16_t>(kKeys * kDim);
     s.v = carver.Take<uint16_t>(kKeys * kDim);
-    s.ones = carver.Take<uint16_t>(kTile);
     s.expanded = carver.Take<uint16_t>(2 * kStep * kDim);
     s.scores = carver.Take<float>(2 * kStep * kLanes);
     s.p = carver.Take<uint32_t>(2 * kKeys / 2 * kQueries);
@@ -177,8 +176,8 @@ class AmxAttention : public Bf16Attention {
         for (int64_t i = 0; i < kLanes; ++i) _mm512_store_si512(to + i * kStep, r[i]);
       }
     }
-    std::fill_n(s.o, s.tiles * kQueries * (kDim + kLanes), 0.0f);
-    std::fill_n(std::fill_n(s.ones, kStep, uint16_t{0x3F80}), kTile - kStep, uint16_t{0});
+    std::fill_n(s.o, s.tiles * kQueries * kDim, 0.0f);
+    std::fill_n(s.sum, s.tiles * kQueries, 0.0f);
     std::fill_n(s.shift, s.tiles * kQueries, std::numeric_limits<float>::max());
   }
 
@@ -264,7 +263,7 @@ class AmxAttention : public Bf16Attention {
     return _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(at)));
   }
 
-  // The online softmax of flash attention, o += softmax(q K^T) [V, 1], for a tile of queries and
+  // The online softmax of flash attention, o += softmax(q K^T) V, for a tile of queries and
   // the first `count` keys of the block from token `begin` on. On vectors it turns scores, of which
   // the first are there, into weights; beside that the tiles multiply the next scores, and the
   // weights of `before`. Returns what its own weights are to be multiplied by.
@@ -272,9 +271,8 @@ class AmxAttention : public Bf16Attention {
                               const State& s) const {
     const int64_t groups = (count + kStep - 1) / kStep, units = 2 * groups;
     Values own;
-    own.o = s.o + tile * kQueries * (kDim + kLanes);
+    own.o = s.o + tile * kQueries * kDim;
     own.v = s.v;
-    own.ones = s.ones;
     uint32_t* const p = s.p + tile % 2 * (kKeys / 2 * kQueries);
     own.p = p;
     own.end = groups;
@@ -348,7 +346,8 @@ class AmxAttention : public Bf16Attention {
     for (float& f : by) f = std::exp2(f / kUnits);
     const __m512 factor = _mm512_load_ps(by);
     _mm512_store_ps(s.shift + at, shift);
-    for (int64_t d = 0; d <= kDim; ++d, o += kQueries) {
+    _mm512_store_ps(s.sum + at, _mm512_mul_ps(_mm512_load_ps(s.sum + at), factor));
+    for (int64_t d = 0; d < kDim; ++d, o += kQueries) {
       _mm512_store_ps(o, _mm512_mul_ps(_mm512_load_ps(o), factor));
     }
   }
@@ -365,7 +364,9 @@ class AmxAttention : public Bf16Attention {
     const __m512 scale = _mm512_set1_ps(scale_), shift = _mm512_load_ps(s.shift + at);
     const __m512 zero = _mm512_set1_ps(kInteger);
     const __m512i table = _mm512_load_si512(mantissas_.of);
+    const auto ones = (__m512bh)_mm512_set1_epi16(0x3F80);
     __m512 most0 = zero, most1 = zero;
+    __m512 sums[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};  // one alone would be waited for
     const auto weigh = [&](int64_t begin, int64_t end) SKIPSERVE_AMX {
       for (int64_t key = begin; key < end; key += 2) {
         // In this order a NaN weighs nothing, as does what is too low and what is not seen.
@@ -381,7 +382,10 @@ class AmxAttention : public Bf16Attention {
             0xAAAAAAAAu, _mm512_castps_si512(e0), _mm512_slli_epi32(_mm512_castps_si512(e1), 16));
         const __m512i less =
             _mm512_maskz_permutexvar_epi8(0x5555555555555555u, _mm512_srli_epi16(pair, 1), table);
-        _mm512_store_si512(to + key / 2 * kLanes, _mm512_sub_epi16(pair, less));
+        const __m512i weights = _mm512_sub_epi16(pair, less);
+        _mm512_store_si512(to + key / 2 * kLanes, weights);
+        __m512& sum = sums[key / 2 % 2];
+        sum = _mm512_dpbf16_ps(sum, (__m512bh)weights, ones);
       }
     };
     if constexpr (kBeside) {
@@ -397,7 +401,13 @@ class AmxAttention : public Bf16Attention {
     } else {
       weigh(0, kStep);
     }
-    return _mm512_cmp_ps_mask(_mm512_max_ps(most0, most1), _mm512_set1_ps(kMost), _CMP_GT_OQ);
+    const __mmask16 beyond =
+        _mm512_cmp_ps_mask(_mm512_max_ps(most0, most1), _mm512_set1_ps(kMost), _CMP_GT_OQ);
+    if (beyond == 0) {
+      const __m512 sum = _mm512_add_ps(sums[0], sums[1]);
+      _mm512_store_ps(s.sum + at, _mm512_add_ps(_mm512_load_ps(s.sum + at), sum));
+    }
+    return beyond;
   }
 
   // NaN where a query sees the token `bad`.
@@ -405,8 +415,7 @@ class AmxAttention : public Bf16Attention {
                                  TensorView out) const {
     const int64_t columns = t.num_rows * group;
     for (int64_t c = 0; c < columns; c += kLanes) {
-      const float* o = s.o + c / kQueries * kQueries * (kDim + kLanes) + c % kQueries;
-      const float* const sum = o + kDim * kQueries;
+      const float* o = s.o + c / kQueries * kQueries * kDim + c % kQueries;
       for (int64_t d = 0; d < kDim; d += kLanes) {
         __m512i r[kLanes];
         for (int64_t i = 0; i < kLanes; ++i) r[i] = _mm512_load_si512(o + (d + i) * kQueries);
@@ -415,7 +424,7 @@ class AmxAttention : public Bf16Attention {
           const int64_t row = t.segment->row_begin + t.first_row + (c + i) / group;
           const int64_t head = t.kv_head * group + (c + i) % group;
           const float by =
-              s.limit[c + i] < bad ? 1.0f / sum[i] : std::numeric_limits<float>::quiet_NaN();
+              s.limit[c + i] < bad ? 1.0f / s.sum[c + i] : std::numeric_limits<float>::quiet_NaN();
           _mm512_storeu_ps(out.data + row * out.stride + head * kDim + d,
                            _mm512_mul_ps(_mm512_castsi512_ps(r[i]), _mm512_set1_ps(by)));
         }

@@ -18,8 +18,9 @@ constexpr int64_t kStep = 32;              // bf16 values in a tile's row; keys 
 constexpr int64_t kTile = kLanes * kStep;  // and in a tile
 constexpr int64_t kRowBytes = kAmxRowBytes;
 
-// Tiles 0 to 3 are sums of values, 4 and 5 scores, 6 and 7 the left and the right side of a
-// product.
+// Tiles 0 to 3 are sums of values. Of scores 4 and 5 are the sums, until they are stored, and 6 and
+// 7 the left and the right side; of values, which come after that, 4 and 5 are left sides and 6 and
+// 7 right ones.
 
 // GCC's tile loads do not say that they read memory: stores before them must not move behind them.
 inline void MemoryIsAsWritten() { asm volatile("" ::: "memory"); }
@@ -58,20 +59,18 @@ struct Scores {
   }
 };
 
-// o [dim + kLanes, kQueries] += [V, 1]^T p over groups of keys, dim = kSteps * kStep. With a one in
-// every V its last rows' first is the sum of the weights.
+// o [dim, kQueries] += V^T p over groups of keys, dim = kSteps * kStep.
 template <int kSteps>
 struct Values {
   float* o = nullptr;           // null where nothing is to be done
   const uint16_t* v = nullptr;  // [groups, 2 * kSteps, kTile]: left sides, a row a dimension
-  const uint16_t* ones = nullptr;
   const uint32_t* p = nullptr;  // [groups, 2, kTile / 2]: right sides, pairs of keys
   int64_t begin = 0, end = 0;   // groups
   int64_t done = 0;             // steps
   int64_t pass = 0, group = 0;  // of the next
 
-  // A step is a group for kStep dimensions, or for the ones.
-  int64_t steps() const { return o == nullptr ? 0 : (end - begin) * (kSteps + 1); }
+  // A step is a group for kStep dimensions.
+  int64_t steps() const { return o == nullptr ? 0 : (end - begin) * kSteps; }
 
   SKIPSERVE_AMX_INLINE void StepTo(int64_t last) {
     constexpr int64_t kBytes = kQueries * sizeof(float);
@@ -79,35 +78,27 @@ struct Values {
       MemoryIsAsWritten();
       if (done == 0) group = begin;
       float* const sums = o + pass * kStep * kQueries;
-      const bool is_ones = pass == kSteps;
       if (group == begin) {
         _tile_loadd(0, sums, kBytes);
         _tile_loadd(1, sums + kLanes, kBytes);
-        if (!is_ones) {
-          _tile_loadd(2, sums + kLanes * kQueries, kBytes);
-          _tile_loadd(3, sums + kLanes * kQueries + kLanes, kBytes);
-        }
+        _tile_loadd(2, sums + kLanes * kQueries, kBytes);
+        _tile_loadd(3, sums + kLanes * kQueries + kLanes, kBytes);
       }
-      const uint16_t* const left = is_ones ? ones : v + (group * kSteps + pass) * 2 * kTile;
+      const uint16_t* const left = v + (group * kSteps + pass) * 2 * kTile;
       const uint32_t* const right = p + group * kTile;
-      _tile_loadd(6, left, kRowBytes);
-      _tile_loadd(7, right, kRowBytes);
-      _tile_dpbf16ps(0, 6, 7);
+      _tile_loadd(4, left, kRowBytes);
+      _tile_loadd(6, right, kRowBytes);
+      _tile_dpbf16ps(0, 4, 6);
       _tile_loadd(7, right + kTile / 2, kRowBytes);
-      _tile_dpbf16ps(1, 6, 7);
-      if (!is_ones) {
-        _tile_loadd(6, left + kTile, kRowBytes);
-        _tile_dpbf16ps(3, 6, 7);
-        _tile_loadd(7, right, kRowBytes);
-        _tile_dpbf16ps(2, 6, 7);
-      }
+      _tile_dpbf16ps(1, 4, 7);
+      _tile_loadd(5, left + kTile, kRowBytes);
+      _tile_dpbf16ps(2, 5, 6);
+      _tile_dpbf16ps(3, 5, 7);
       if (++group == end) {
         _tile_stored(0, sums, kBytes);
         _tile_stored(1, sums + kLanes, kBytes);
-        if (!is_ones) {
-          _tile_stored(2, sums + kLanes * kQueries, kBytes);
-          _tile_stored(3, sums + kLanes * kQueries + kLanes, kBytes);
-        }
+        _tile_stored(2, sums + kLanes * kQueries, kBytes);
+        _tile_stored(3, sums + kLanes * kQueries + kLanes, kBytes);
         group = begin;
         ++pass;
       }

@@ -237,8 +237,8 @@ class Ops {
   virtual void PrefillAttention(TensorView q, absl::Span<const KvSegment> segments,
                                 const KvPool& pool, TensorView out) = 0;
 
-  // The same for a decode step: segments of one row, or of very few. A V that is not finite may
-  // reach all rows of its segment.
+  // The same for a decode step: segments of one row, or of very few. In both a V that is not finite
+  // may reach all rows of its segment.
   virtual void DecodeAttention(TensorView q, absl::Span<const KvSegment> segments,
                                const KvPool& pool, TensorView out) = 0;
 

@@ -16,6 +16,9 @@ namespace skipserve::cpu {
 // process its registers. Asked of the system once.
 bool AmxReady();
 
+constexpr int64_t kAmxRows = 16;
+constexpr int64_t kAmxRowBytes = 64;
+
 #ifdef SKIPSERVE_HAS_AMX
 // On functions, not on files: what a file includes must still run on every machine.
 #define SKIPSERVE_AMX                                                                        \
@@ -23,12 +26,9 @@ bool AmxReady();
       target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16,avx512vbmi,amx-tile," \
              "amx-bf16,amx-int8")))
 
-constexpr int64_t kAmxRows = 16;
-constexpr int64_t kAmxRowBytes = 64;
-
-// The operand of _tile_loadconfig: eight tiles of full rows.
+// The operand of _tile_loadconfig: eight tiles of full rows, unless they are changed.
 struct alignas(64) TileConfig {
-  // `sum_rows`: rows of the sums, tiles 0 to 3, and of the left side, tile 4.
+  // `sum_rows`: rows of tiles 0 to 3, the sums, and of 4, the left side where they have fewer.
   explicit TileConfig(int64_t sum_rows = kAmxRows) {
     for (int i = 0; i < 8; ++i) {
       row_bytes[i] = kAmxRowBytes;

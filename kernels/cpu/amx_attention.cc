@@ -403,7 +403,7 @@ class AmxAttention : public Bf16Attention {
     }
     const __mmask16 beyond =
         _mm512_cmp_ps_mask(_mm512_max_ps(most0, most1), _mm512_set1_ps(kMost), _CMP_GT_OQ);
-    if (beyond == 0) {
+    if (beyond == 0 || !kBeside) {  // those that are not weighed again
       const __m512 sum = _mm512_add_ps(sums[0], sums[1]);
       _mm512_store_ps(s.sum + at, _mm512_add_ps(_mm512_load_ps(s.sum + at), sum));
     }

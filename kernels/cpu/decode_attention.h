@@ -1,7 +1,7 @@
 // Attention of a few query rows over a long paged cache, the memory-bound case: K and V are read
 // once for all query heads of a group, and a long cache is cut at fixed tokens into splits that run
 // in parallel and are merged in order (flash decoding). A row's result depends on its own cache
-// only. Thread-safe: no state.
+// only. Thread-safe: works in the room it is given.
 #pragma once
 
 #include <cstdint>

@@ -28,9 +28,8 @@ SKIPSERVE_AMX inline __m512 LoadHalves(const uint16_t* from) {
   return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
 }
 
-// Rows [row, row + kM) by a vector of outputs from `at` of a block on. Unpacking, products and
-// sums go on side by side, each a few groups behind the one before, so that none waits for what was
-// just stored.
+// Rows [row, row + kM) by a vector of outputs from `at` of a block on. Products go one group behind
+// unpacking, sums two behind products, so that none waits for what was just stored.
 template <int kM>
 SKIPSERVE_AMX void Vector(const CodedRows& a, int64_t row, const FourBitWeights& w, int64_t block,
                           int64_t at, TensorView out) {

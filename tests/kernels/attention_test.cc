@@ -360,17 +360,45 @@ TEST(Attention, LargeScores) {
   }
 }
 
+// Of V that are all the same every output is that: what weights err by cancels, but only if their
+// sum has all of them once.
+TEST(Attention, WeightsAddUpToOne) {
+  for (const DType dtype : kTypes) {
+    for (const int64_t dim : {32, 64, 96, 256}) {
+      for (const float scale : {1.0f, 8.0f, 100.0f}) {
+        const Shape s = {3, 1, dim, 32, dtype};
+        const std::vector<Rows> batch = {{70, 700}, {1, 1100}};
+        auto sequences = RandomSequences(s, batch, 61);
+        for (auto& sequence : sequences)
+          std::fill(sequence.v.values.begin(), sequence.v.values.end(), 1.0f);
+        const Matrix q = Random(71, 3 * dim, 62, scale);
+        ForEachCpu([&](Ops& cpu) {
+          const PagedCache cache(cpu, LayoutOf(s), sequences, false);
+          for (const Operation operation : {kPrefill, kDecode}) {
+            const float one = AsKept(s, operation, sequences)[0].v.at(0, 0);
+            const Matrix out = Attend(cpu, operation, cache, q, Segments(cache, batch));
+            // oneDNN's way adds up weights before they are rounded.
+            const bool rounded = RoundsToBf16(s, operation) && !cpu::AmxReady();
+            EXPECT_LE(MaxDifference(out, Matrix(71, 3 * dim, one)),
+                      (8 + 2 * std::sqrt(1100)) * kUnit + (rounded ? 1.0 / (1 << 9) : 0.0));
+          }
+        });
+      }
+    }
+  }
+}
+
 TEST(Attention, BadNumbersDoNoHarm) {
   for (const Shape& s : {Shape{3, 1, 16, 8, DType::kF32}, Shape{3, 1, 64, 32, DType::kBF16},
                          Shape{3, 1, 64, 32, DType::kInt8}}) {
-    const std::vector<Rows> batch = {{20, 150}, {1, 300}, {1, 40}, {40, 80}};
+    const std::vector<Rows> batch = {{20, 150}, {1, 300}, {1, 40}, {40, 80}, {1, 70}};
     auto sequences = RandomSequences(s, batch, 71);
-    Matrix q = Random(62, s.heads * s.head_dim, 72);
+    Matrix q = Random(63, s.heads * s.head_dim, 72);
     q.at(0, 0) = std::numeric_limits<float>::quiet_NaN();
     q.at(1, 0) = std::numeric_limits<float>::infinity();
     sequences[1].k.at(200, 3) = -std::numeric_limits<float>::infinity();
     sequences[3].k.at(60, 3) = std::numeric_limits<float>::quiet_NaN();
-    sequences[3].v.at(61, 5) = std::numeric_limits<float>::infinity();
+    sequences[4].v.at(61, 5) = std::numeric_limits<float>::infinity();
     ForEachCpu([&](Ops& cpu) {
       const PagedCache cache(cpu, LayoutOf(s), sequences, false);
       for (const Operation operation : {kPrefill, kDecode}) {
@@ -380,6 +408,7 @@ TEST(Attention, BadNumbersDoNoHarm) {
         EXPECT_TRUE(std::isfinite(out.at(21, 0)));    // a sequence beside the bad one
         EXPECT_TRUE(std::isnan(out.at(22 + 20, 0)));  // rows that see the bad key
         EXPECT_TRUE(std::isnan(out.at(22 + 39, 0)));
+        EXPECT_FALSE(std::isfinite(out.at(22 + 40, 5)));  // a bad V
         // And one that does not; a decode step's rows share a pass over V.
         EXPECT_TRUE(operation == kDecode || std::isfinite(out.at(22 + 19, 0)));
       }

@@ -472,7 +472,7 @@ TEST(FourBitWeights, KeepEveryRowAndMultiply) {
     Matrix read(shape.n, shape.k);
     for (int64_t i = 0; i < shape.n; ++i) packed->Read(i, read.values.data() + i * shape.k);
     EXPECT_EQ(read.values, values.values);
-    for (const int64_t m : {1, 2, 3, 4, 5, 9, 17, 20, 23, 32}) {
+    for (const int64_t m : {1, 2, 3, 4, 5, 8, 9, 16, 17, 20, 21, 24, 32}) {
       const Matrix a = Random(m, shape.k, 16);
       const auto reference = MakeReferenceOps();
       const Matrix expected =
@@ -488,7 +488,8 @@ TEST(FourBitWeights, KeepEveryRowAndMultiply) {
       const cpu::CodedRows rows = {m, codes.data(), scales.data(), sums.data()};
       const auto multiply = [&](auto gemv) {
         const Device out = Device::Empty(*reference, m, shape.n, 5);
-        gemv(rows, *packed, 0, packed->output_blocks(), out.view());
+        gemv(rows, *packed, 0, 1, out.view());
+        gemv(rows, *packed, 1, packed->output_blocks(), out.view());
         return out.Get();
       };
       Matrix last(0, 0);

@@ -59,12 +59,13 @@ void KvRows(const KvPool& pool, const KvSegment& segment, int64_t kv_head, bool 
   });
 }
 
-// The same of their scales.
-inline void KvScaleRows(const KvPool& pool, const KvSegment& segment, int64_t kv_head, bool is_v,
-                        int64_t begin, int64_t count, const uint16_t** rows) {
+// The same of a pool in 8 bits, with the scales of every vector.
+inline void KvCodeRows(const KvPool& pool, const KvSegment& segment, int64_t kv_head, bool is_v,
+                       int64_t begin, int64_t count, const int8_t** rows, const uint16_t** scales) {
+  KvRows<int8_t>(pool, segment, kv_head, is_v, begin, count, rows);
   ForKvRuns(pool.layout, begin, count, [&](int64_t i, int64_t run) {
-    const uint16_t* row = KvScales(pool, segment, begin + i, kv_head, is_v);
-    for (const int64_t end = i + run; i < end; ++i, row += pool.layout.groups()) rows[i] = row;
+    const uint16_t* at = KvScales(pool, segment, begin + i, kv_head, is_v);
+    for (const int64_t end = i + run; i < end; ++i, at += pool.layout.groups()) scales[i] = at;
   });
 }
 

@@ -232,8 +232,7 @@ class AmxAttention : public Bf16Attention {
     static_assert(kStep == KvLayout::kGroup);
     const int8_t* codes[kStep];
     const uint16_t* scales[kStep];
-    KvRows<int8_t>(pool, *t.segment, t.kv_head, is_v, begin, count, codes);
-    KvScaleRows(pool, *t.segment, t.kv_head, is_v, begin, count, scales);
+    KvCodeRows(pool, *t.segment, t.kv_head, is_v, begin, count, codes, scales);
     for (int64_t i = 0; i < count; ++i, room += kDim) {
       for (int64_t step = 0; step < kSteps; ++step) {
         const __m512 scale = _mm512_set1_ps(Bf16ToF32(scales[i][step]));

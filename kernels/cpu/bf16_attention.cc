@@ -250,8 +250,7 @@ class DnnlAttention : public Bf16Attention {
     }
     const int8_t* codes[kKeys];
     const uint16_t* scales[kKeys];
-    KvRows<int8_t>(pool, *t.segment, t.kv_head, is_v, begin, count, codes);
-    KvScaleRows(pool, *t.segment, t.kv_head, is_v, begin, count, scales);
+    KvCodeRows(pool, *t.segment, t.kv_head, is_v, begin, count, codes, scales);
     for (int64_t i = 0; i < count; ++i, room += dim_) {
       ExpandKv(codes[i], scales[i], dim_, s.row);
       RoundToBf16Native(s.row, dim_, room);

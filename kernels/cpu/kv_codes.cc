@@ -20,28 +20,15 @@ using V = hn::Vec<D>;
 
 void Encode(const float* from, int64_t count, int8_t* codes, uint16_t* scales) {
   const D d;
-  const hn::Rebind<int8_t, D> d8;
-  const hn::Rebind<int16_t, D> d16;
-  const int64_t n = hn::Lanes(d);
   for (int64_t begin = 0; begin < count; begin += kGroup) {
-    const int64_t end = std::min(count, begin + kGroup);
-    V most = hn::Zero(d), bad = hn::Zero(d);
-    for (int64_t i = begin; i < end; i += n) {
-      const V x = hn::LoadU(d, from + i);
-      most = hn::Max(most, hn::Abs(x));
-      bad = hn::MulAdd(x, hn::Zero(d), bad);
-    }
-    const uint16_t scale =
-        KvScale(hn::GetLane(hn::MaxOfLanes(d, most)) + hn::GetLane(hn::SumOfLanes(d, bad)));
-    scales[begin / kGroup] = scale;
+    const int64_t n = std::min(kGroup, count - begin);
+    const Range range = RangeOf(d, from + begin, n);
+    const uint16_t scale = scales[begin / kGroup] = KvScale(range.most + range.bad);
     const float by = KvInverse(scale);
-    if (by == 0.0f) {
-      std::fill(codes + begin, codes + end, int8_t{0});
-      continue;
-    }
-    for (int64_t i = begin; i < end; i += n) {
-      const auto code = hn::NearestInt(hn::Mul(hn::LoadU(d, from + i), hn::Set(d, by)));
-      hn::StoreU(hn::DemoteTo(d8, hn::DemoteTo(d16, code)), d8, codes + i);
+    if (by == 0.0f) {  // of numbers that are not finite no code is one
+      std::fill_n(codes + begin, n, int8_t{0});
+    } else {
+      StoreCodes(d, from + begin, n, by, codes + begin);
     }
   }
 }

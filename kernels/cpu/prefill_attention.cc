@@ -140,8 +140,7 @@ void LoadCodes(const PrefillTask& t, const KvPool& pool, int64_t begin, int64_t 
   const int8_t* codes[kKeyBlock];
   const uint16_t* scales[kKeyBlock];
   for (const bool is_v : {false, true}) {
-    KvRows<int8_t>(pool, *t.segment, t.kv_head, is_v, begin, count, codes);
-    KvScaleRows(pool, *t.segment, t.kv_head, is_v, begin, count, scales);
+    KvCodeRows(pool, *t.segment, t.kv_head, is_v, begin, count, codes, scales);
     for (int64_t i = 0; i < count; ++i) {
       float* const to = is_v ? s.widened : s.k + i * s.dim;
       ExpandKv(codes[i], scales[i], s.dim, to);

@@ -73,11 +73,6 @@ void RotateShort(float* x, int64_t order) {
   for (int64_t i = 0; i < order; ++i) x[i] *= norm;
 }
 
-// Of a row: its largest magnitude, and NaN where a value is not finite, else 0.
-struct Range {
-  float most = 0, bad = 0;
-};
-
 // `to` may be `from`.
 void Rotate(const float* from, int64_t count, float* to, Range& range) {
   const D d;
@@ -112,16 +107,11 @@ float Quantize(const float* from, int64_t count, Range range, int8_t* to) {
     return range.bad;
   }
   const D d;
-  const hn::Rebind<int8_t, D> d8;
-  const hn::Rebind<int16_t, D> d16;
-  const int64_t n = hn::Lanes(d);
+  const int64_t n = hn::Lanes(d), whole = count / n * n;
   const float inverse = 127.0f / range.most;
-  int64_t i = 0;
-  for (; i + n <= count; i += n) {
-    const auto code = hn::NearestInt(hn::Mul(hn::LoadU(d, from + i), hn::Set(d, inverse)));
-    hn::StoreU(hn::DemoteTo(d8, hn::DemoteTo(d16, code)), d8, to + i);
-  }
-  for (; i < count; ++i) to[i] = static_cast<int8_t>(std::nearbyint(from[i] * inverse));
+  StoreCodes(d, from, whole, inverse, to);
+  for (int64_t i = whole; i < count; ++i)
+    to[i] = static_cast<int8_t>(std::nearbyint(from[i] * inverse));
   return range.most / 127.0f;
 }
 
@@ -133,17 +123,9 @@ float RotateAndQuantize(const float* from, int64_t count, float* rotated, int8_t
 
 void GroupsTo8Bits(const float* from, int64_t count, int8_t* to, float* scales, float* sums) {
   const D d;
-  const int64_t n = hn::Lanes(d);
   constexpr int64_t kGroup = FourBitRows::kGroup;
   for (int64_t group = 0; group < count; group += kGroup, from += kGroup, to += kGroup) {
-    V most = hn::Zero(d), bad = hn::Zero(d);
-    for (int64_t i = 0; i < kGroup; i += n) {
-      const V x = hn::LoadU(d, from + i);
-      most = hn::Max(most, hn::Abs(x));
-      bad = hn::MulAdd(x, hn::Zero(d), bad);
-    }
-    const Range range = {hn::GetLane(hn::MaxOfLanes(d, most)), hn::GetLane(hn::SumOfLanes(d, bad))};
-    const float scale = Quantize(from, kGroup, range, to);
+    const float scale = Quantize(from, kGroup, RangeOf(d, from, kGroup), to);
     int sum = 0;
     for (int64_t i = 0; i < kGroup; ++i) sum += to[i];
     scales[group / kGroup] = scale;

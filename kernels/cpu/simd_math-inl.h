@@ -1,6 +1,6 @@
-// Exponentials and the one register tile that attention and the probe share, per Highway target.
-// Included by .cc files that foreach_target.h re-includes; the toggle below is Highway's idiom for
-// that. Pure functions.
+// What several kernels share, per Highway target: exponentials, codes of 8 bits, and the one
+// register tile of attention and the probe. Included by .cc files that foreach_target.h
+// re-includes; the toggle below is Highway's idiom for that. Pure functions.
 #if defined(SKIPSERVE_CPU_SIMD_MATH_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef SKIPSERVE_CPU_SIMD_MATH_INL_H_
 #undef SKIPSERVE_CPU_SIMD_MATH_INL_H_
@@ -98,6 +98,33 @@ HWY_INLINE void DotTile(D d, const float* const* HWY_RESTRICT a, const float* HW
   s[1][0] = s10, s[1][1] = s11, s[1][2] = s12;
   s[2][0] = s20, s[2][1] = s21, s[2][2] = s22;
   s[3][0] = s30, s[3][1] = s31, s[3][2] = s32;
+}
+
+// Of values: the largest magnitude, and NaN where one is not finite, else 0.
+struct Range {
+  float most = 0, bad = 0;
+};
+// `count` is whole vectors, here and below.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE Range RangeOf(D d, const float* from, int64_t count) {
+  V most = hn::Zero(d), bad = hn::Zero(d);
+  for (int64_t i = 0; i < count; i += hn::Lanes(d)) {
+    const V x = hn::LoadU(d, from + i);
+    most = hn::Max(most, hn::Abs(x));
+    bad = hn::MulAdd(x, hn::Zero(d), bad);
+  }
+  return {hn::GetLane(hn::MaxOfLanes(d, most)), hn::GetLane(hn::SumOfLanes(d, bad))};
+}
+
+// to = from * by in 8 bits, rounded to nearest even.
+template <class D>
+HWY_INLINE void StoreCodes(D d, const float* from, int64_t count, float by, int8_t* to) {
+  const hn::Rebind<int8_t, D> d8;
+  const hn::Rebind<int16_t, D> d16;
+  for (int64_t i = 0; i < count; i += hn::Lanes(d)) {
+    const auto code = hn::NearestInt(hn::Mul(hn::LoadU(d, from + i), hn::Set(d, by)));
+    hn::StoreU(hn::DemoteTo(d8, hn::DemoteTo(d16, code)), d8, to + i);
+  }
 }
 
 // 1 / x for 1 <= x, relative error below 2^-22; NaN for NaN. Two steps of Newton's after an

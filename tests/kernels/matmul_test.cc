@@ -11,7 +11,6 @@
 #include "kernels/cpu/four_bit_kernels.h"
 #include "kernels/cpu/quantize.h"
 #include "kernels/cpu/tiled_gemv.h"
-#include "kernels/half.h"
 #include "kernels/reference/reference_ops.h"
 #include "tests/kernels/support.h"
 
@@ -211,35 +210,6 @@ TEST(Embed, LooksUpRoundedRows) {
   }
 }
 
-TEST(Bf16, RoundsToNearestEven) {
-  const auto bits = [](uint32_t x) { return F32ToBf16(std::bit_cast<float>(x)); };
-  EXPECT_EQ(bits(0x3F800000), 0x3F80);
-  EXPECT_EQ(bits(0x3F808000), 0x3F80);  // halfway: to even
-  EXPECT_EQ(bits(0x3F808001), 0x3F81);
-  EXPECT_EQ(bits(0x3F818000), 0x3F82);  // halfway: to even
-  EXPECT_EQ(bits(0x7F7FFFFF), 0x7F80);  // beyond the largest: infinity
-  EXPECT_EQ(bits(0xFF800000), 0xFF80);
-  EXPECT_EQ(bits(0x7F800001) & 0x7FC0, 0x7FC0);  // NaN stays NaN
-}
-
-// The vector code rounds as the scalar code, whatever the bits.
-TEST(Bf16, WeightsRoundAsScalar) {
-  Matrix table(3, 4099);
-  uint32_t x = 1;
-  for (float& v : table.values) v = std::bit_cast<float>(x = x * 1664525u + 1013904223u);
-  table.values[0] = std::bit_cast<float>(0x7F800001u);
-  table.values[1] = std::bit_cast<float>(0xFFFFFFFFu);
-  ForEachCpu([&](Ops& cpu) {
-    const Device out = Device::Empty(cpu, 3, 4099);
-    cpu.Embed(*Load(cpu, table, WeightType::kBF16), DeviceIndex(cpu, {0, 1, 2}).view(), out.view());
-    const Matrix got = out.Get();
-    for (size_t i = 0; i < got.values.size(); ++i) {
-      const float want = Bf16ToF32(F32ToBf16(table.values[i]));
-      ASSERT_TRUE(got.values[i] == want || (std::isnan(want) && std::isnan(got.values[i]))) << i;
-    }
-  });
-}
-
 TEST(LoadWeight, SaysWhatItHolds) {
   const Matrix w = Random(9, 10, 10);
   for (const auto& ops : {MakeReferenceOps(), MakeCpuOps(2)}) {
@@ -247,41 +217,6 @@ TEST(LoadWeight, SaysWhatItHolds) {
     EXPECT_EQ(weight->out_features(), 9);
     EXPECT_EQ(weight->in_features(), 10);
     EXPECT_GE(weight->bytes(), 9u * 10u * 2u);
-  }
-}
-
-// What a buffer held is gone, but never another's who still has it.
-TEST(Memory, LargeBuffersComeAgainAndAreNobodyElses) {
-  const auto ops = MakeCpuOps(1);
-  constexpr size_t kBytes = size_t{3} << 20;
-  auto first = *ops->Allocate(kBytes);
-  void* const at = first.data();
-  auto second = *ops->Allocate(kBytes);
-  EXPECT_NE(second.data(), at);
-  first = Buffer();
-  auto third = *ops->Allocate(kBytes - 64);
-  EXPECT_EQ(third.data(), at);
-  EXPECT_EQ(third.bytes(), kBytes - 64);
-  auto fourth = *ops->Allocate(kBytes);
-  EXPECT_NE(fourth.data(), at);
-  EXPECT_NE(fourth.data(), second.data());
-  third = Buffer();
-  const auto small = *ops->Allocate(kBytes / 3);  // too small for what is kept
-  EXPECT_NE(small.data(), at);
-}
-
-TEST(Memory, AlignedAndRefusedWhenTooLarge) {
-  for (const auto& ops : {MakeReferenceOps(), MakeCpuOps(1)}) {
-    for (const size_t bytes : {0, 1, 1000}) {
-      const auto buffer = ops->Allocate(bytes);
-      ASSERT_TRUE(buffer.ok());
-      EXPECT_EQ(reinterpret_cast<uintptr_t>(buffer->data()) % 64, 0u);
-    }
-    EXPECT_EQ(ops->Allocate(size_t{1} << 60).status().code(), absl::StatusCode::kResourceExhausted);
-    const WeightSource huge = {int64_t{1} << 40, int64_t{1} << 16,
-                               [](int64_t, int64_t, float*) { FAIL(); }};
-    EXPECT_EQ(ops->LoadWeight(huge, WeightType::kF32, WeightUse::kAll).status().code(),
-              absl::StatusCode::kResourceExhausted);
   }
 }
 
@@ -523,26 +458,6 @@ TEST(FourBitWeights, WidenToTheTilesOfTheirValues) {
   std::vector<uint32_t> got(3 * words);
   cpu::WidenToBf16(*packed, 1, 4, got.data());
   EXPECT_EQ(got, std::vector<uint32_t>(tiled->Outputs(1), tiled->Outputs(1) + 3 * words));
-}
-
-TEST(Half, RoundsToNearestEven) {
-  for (int bits = 0; bits < 65536; ++bits) {
-    const auto half = static_cast<uint16_t>(bits);
-    if (std::isnan(HalfToF32(half))) {
-      EXPECT_TRUE(std::isnan(HalfToF32(F32ToHalf(HalfToF32(half))))) << bits;
-    } else {
-      EXPECT_EQ(F32ToHalf(HalfToF32(half)), half);
-    }
-    const float next = HalfToF32(half + 1);
-    if (!std::isfinite(next) || (half & 0x7FFF) == 0x7FFF) continue;
-    const float middle = HalfToF32(half) + (next - HalfToF32(half)) / 2;  // exact
-    EXPECT_EQ(F32ToHalf(middle), half + half % 2) << bits;
-    EXPECT_EQ(F32ToHalf(std::nextafter(middle, HalfToF32(half))), half) << bits;
-    EXPECT_EQ(F32ToHalf(std::nextafter(middle, next)), half + 1) << bits;
-  }
-  EXPECT_EQ(F32ToHalf(65519.0f), 0x7BFF);
-  EXPECT_EQ(F32ToHalf(65520.0f), 0x7C00);
-  EXPECT_EQ(F32ToHalf(-1e30f), 0xFC00);
 }
 
 }  // namespace

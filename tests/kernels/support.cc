@@ -145,6 +145,12 @@ void ForEachCpu(const std::function<void(Ops&)>& fn) {
   });
 }
 
+void ForEachBackend(const std::function<void(Ops&)>& fn) {
+  const auto reference = MakeReferenceOps();
+  fn(*reference);
+  ForEachCpu(fn);
+}
+
 PagedCache::PagedCache(Ops& ops, const KvLayout& layout, const std::vector<Sequence>& sequences,
                        bool shuffled) {
   std::vector<int64_t> num_blocks;

@@ -288,7 +288,7 @@ std::unique_ptr<Ops> MakeReferenceOps();
 // SIMD and GEMM on the host with `threads` threads (>= 1), the calling thread included.
 std::unique_ptr<Ops> MakeCpuOps(int threads);
 
-// True where the machine multiplies bf16 matrices natively (AVX512-BF16 or AMX).
+// Whether the machine multiplies bf16 faster than float32 (kernels/cpu/native_bf16.h).
 bool CpuHasFastBf16();
 
 }  // namespace skipserve

@@ -5,6 +5,7 @@
 #include "kernels/chosen_rows.h"
 #include "kernels/cpu/amx.h"
 #include "kernels/cpu/cpu_ops.h"
+#include "kernels/cpu/dnnl_isa.h"
 #include "kernels/cpu/four_bit_kernels.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/gemv.h"
@@ -157,7 +158,8 @@ void CpuOps::DecodeMatMul(TensorView a, const Weight& weight, TensorView out) {
 }
 
 void CpuOps::DecodeTiled(TensorView a, const TiledWeights& w, TensorView out) {
-  if (!AmxReady()) {
+  const bool vnni = w.type() == WeightType::kInt8 && !AmxReady() && VnniReady();
+  if (!AmxReady() && !vnni) {
     const TensorView rounded = RoundedTo(w.type(), a, rounded_);
     ForBlocks(w.output_blocks(),
               [&](int64_t begin, int64_t end) { TiledGemv(rounded, w, begin, end, out); });
@@ -171,10 +173,12 @@ void CpuOps::DecodeTiled(TensorView a, const TiledWeights& w, TensorView out) {
   std::fill_n(values, (a.rows <= kAmxRows ? a.rows : kMaxDecodeRows) * words, 0u);
   for (int64_t i = 0; i < a.rows; ++i) {
     scales[i] = w.RoundRow(Row(a, i), values + i * words);
+    if (vnni) ToUnsigned(reinterpret_cast<int8_t*>(values + i * words), a.cols);
   }
   const TiledRows rows = {a.rows, values, scales};
-  ForBlocks(w.output_blocks(),
-            [&](int64_t begin, int64_t end) { AmxGemv(rows, w, begin, end, out); });
+  ForBlocks(w.output_blocks(), [&](int64_t begin, int64_t end) {
+    (vnni ? VnniInt8Gemv : AmxGemv)(rows, w, begin, end, out);
+  });
 }
 
 void CpuOps::DecodeFourBits(TensorView a, const FourBitWeights& w, TensorView out) {

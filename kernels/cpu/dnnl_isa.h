@@ -11,4 +11,6 @@ inline bool MachineHas(dnnl::cpu_isa isa) {
   return (static_cast<int>(dnnl::get_effective_cpu_isa()) & all) == all;
 }
 
+inline bool VnniReady() { return MachineHas(dnnl::cpu_isa::avx512_core_vnni); }
+
 }  // namespace skipserve::cpu

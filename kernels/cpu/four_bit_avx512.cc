@@ -3,7 +3,6 @@
 #include <cstring>
 
 #include "kernels/cpu/by_fours.h"
-#include "kernels/cpu/dnnl_isa.h"
 #include "kernels/cpu/four_bit_kernels.h"
 #include "kernels/cpu/intrinsics.h"
 #include "kernels/cpu/tiled_weights.h"
@@ -106,8 +105,6 @@ SKIPSERVE_BF16 void WidenBlock(const Block& block, uint32_t* to) {
 
 }  // namespace
 
-bool VnniReady() { return MachineHas(dnnl::cpu_isa::avx512_core_vnni); }
-
 void VnniGemv(const CodedRows& a, const FourBitWeights& w, int64_t begin, int64_t end,
               TensorView out) {
   for (int64_t block = begin; block < end; ++block) {
@@ -124,7 +121,6 @@ void WidenToBf16(const FourBitWeights& w, int64_t begin, int64_t end, uint32_t* 
   }
 }
 #else
-bool VnniReady() { return false; }
 void VnniGemv(const CodedRows&, const FourBitWeights&, int64_t, int64_t, TensorView) {}
 void WidenToBf16(const FourBitWeights&, int64_t, int64_t, uint32_t*) {}
 #endif

@@ -20,8 +20,7 @@ struct CodedRows {
 void FourBitGemv(const CodedRows& a, const FourBitWeights& w, int64_t begin, int64_t end,
                  TensorView out);
 
-// The same, with FMA bit for bit, where the machine has AVX512-VNNI.
-bool VnniReady();
+// The same, with FMA bit for bit, where VnniReady.
 void VnniGemv(const CodedRows& a, const FourBitWeights& w, int64_t begin, int64_t end,
               TensorView out);
 

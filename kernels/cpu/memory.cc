@@ -70,7 +70,7 @@ absl::StatusOr<std::unique_ptr<Weight>> CpuOps::LoadTiled(const WeightSource& so
   if (!packed.ok()) return packed.status();
   auto tiled = std::make_unique<TiledWeights>(*std::move(packed));
   std::unique_ptr<PackedGemm> gemm;
-  const bool native = type == WeightType::kInt8 ? AmxReady() : CpuHasFastBf16();
+  const bool native = type == WeightType::kInt8 ? AmxReady() || VnniReady() : CpuHasFastBf16();
   if (native && use != WeightUse::kDecode) {
     gemm = PackedGemm::Make(*tiled, use == WeightUse::kGated && GatesFillBlocks(source));
   }
@@ -92,7 +92,5 @@ absl::StatusOr<std::unique_ptr<Weight>> CpuOps::LoadFourBits(const WeightSource&
 }  // namespace cpu
 
 std::unique_ptr<Ops> MakeCpuOps(int threads) { return std::make_unique<cpu::CpuOps>(threads); }
-
-bool CpuHasFastBf16() { return cpu::MachineHas(dnnl::cpu_isa::avx512_core_bf16); }
 
 }  // namespace skipserve

@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <functional>
 #include <iterator>
+#include <string_view>
 #include <utility>
 
 #include "kernels/chosen_rows.h"
+#include "kernels/cpu/amx.h"
 #include "kernels/cpu/carver.h"
 #include "kernels/cpu/four_bit_kernels.h"
 #include "kernels/cpu/gemm.h"
@@ -37,7 +39,7 @@ struct Tiles {
   int64_t n, k;
   int64_t input_blocks;  // as TiledWeights has them
   WeightType type;
-  const float* scales;  // of int8
+  OutputScales scales;  // of int8
   // Those of outputs [begin, end), whole blocks: where they lie, or `room`, filled.
   std::function<const uint32_t*(int64_t begin, int64_t end, uint32_t* room)> panel;
   bool in_room;
@@ -200,24 +202,31 @@ class DnnlGemm : public PackedGemm {
   };
 
   bool int8() const { return w_.type == WeightType::kInt8; }
-  memory::data_type Type() const {
-    return int8() ? memory::data_type::s8 : memory::data_type::bf16;
-  }
+  bool unsigned_codes() const { return w_.scales.offsets != nullptr; }
   int64_t RowBytes() const { return int8() ? k_ : k_ * static_cast<int64_t>(sizeof(uint16_t)); }
-  memory::desc Src() const { return {{kRows, k_}, Type(), memory::format_tag::ab}; }
+  memory::desc Src() const {
+    const auto type = unsigned_codes() ? memory::data_type::u8
+                      : int8()         ? memory::data_type::s8
+                                       : memory::data_type::bf16;
+    return {{kRows, k_}, type, memory::format_tag::ab};
+  }
 
   Panel MakePanel(int64_t begin, int64_t columns) const {
     Panel p;
     p.begin = begin;
     p.columns = columns;
     p.weights = {{k_, columns},
-                 Type(),
+                 int8() ? memory::data_type::s8 : memory::data_type::bf16,
                  int8() ? memory::format_tag::BA16a64b4a : memory::format_tag::BA16a64b2a};
-    p.dst = {{kRows, columns}, memory::data_type::f32, memory::format_tag::ab};
+    const auto sums = unsigned_codes() ? memory::data_type::s32 : memory::data_type::f32;
+    p.dst = {{kRows, columns}, sums, memory::format_tag::ab};
     dnnl::primitive_attr attr;
     attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);  // threads share the primitives
     const dnnl::matmul::primitive_desc pd(dnnl::matmul::desc(Src(), p.weights, p.dst), attr,
                                           engine_);
+    if (std::string_view(pd.impl_info_str()).starts_with("ref")) {
+      throw dnnl::error(dnnl_unimplemented, "oneDNN multiplies this one number at a time");
+    }
     p.scratchpad = pd.scratchpad_desc();
     p.product = dnnl::matmul(pd);
     return p;
@@ -264,6 +273,7 @@ class DnnlGemm : public PackedGemm {
       std::byte* const values = to.values + i * RowBytes();
       if (int8()) {
         to.scales[i] = QuantizeRow(row, k_, reinterpret_cast<int8_t*>(values));
+        if (unsigned_codes()) ToUnsigned(reinterpret_cast<int8_t*>(values), k_);
       } else {
         RoundToBf16Native(row, k_, reinterpret_cast<uint16_t*>(values));
       }
@@ -294,8 +304,8 @@ class DnnlGemm : public PackedGemm {
           float* const at = room.first + i * gate.columns;
           const float* const by = room.second + i * gate.columns;
           if (int8()) {
-            const float* const scales = w_.scales + gate.begin;
-            ScaledSwiGluRow(at, scales, by, scales + down.k_, tile.scales[i], gate.columns,
+            const OutputScales scales = w_.scales.From(gate.begin);
+            ScaledSwiGluRow(at, scales, by, scales.From(down.k_), tile.scales[i], gate.columns,
                             hidden + (row + i) * down.k_ + gate.begin);
           } else {
             SwiGluRow(at, by, gate.columns, at);
@@ -320,7 +330,8 @@ class DnnlGemm : public PackedGemm {
             direct && here == kRows ? out.x.data + (begin + row) * out.x.stride : room.first;
         call.Multiply(tile, to);
         for (int64_t i = 0; int8() && i < here; ++i) {
-          ScaleRow(to + i * panel.columns, w_.scales + panel.begin, tile.scales[i], panel.columns);
+          ScaleRow(to + i * panel.columns, w_.scales.From(panel.begin), tile.scales[i],
+                   panel.columns);
         }
         if (to == room.first) Store(panel, to, begin + row, here, out);
       }
@@ -378,7 +389,9 @@ std::unique_ptr<PackedGemm> MakeOf(Tiles tiles, bool gated) {
 
 std::unique_ptr<PackedGemm> PackedGemm::Make(const TiledWeights& w, bool gated) {
   const auto panel = [&w](int64_t begin, int64_t, uint32_t*) { return w.Outputs(begin); };
-  return MakeOf({w.n(), w.k(), w.input_blocks(), w.type(), w.scales(), panel, false}, gated);
+  // Vectors multiply unsigned codes by signed ones, tiles signed codes too.
+  const OutputScales scales = {w.scales(), AmxReady() ? nullptr : w.offsets()};
+  return MakeOf({w.n(), w.k(), w.input_blocks(), w.type(), scales, panel, false}, gated);
 }
 
 std::unique_ptr<PackedGemm> PackedGemm::Make(const FourBitWeights& w, bool gated) {
@@ -386,7 +399,7 @@ std::unique_ptr<PackedGemm> PackedGemm::Make(const FourBitWeights& w, bool gated
     WidenToBf16(w, begin, end, room);
     return room;
   };
-  return MakeOf({w.n(), w.k(), w.input_blocks(), WeightType::kBF16, nullptr, panel, true}, gated);
+  return MakeOf({w.n(), w.k(), w.input_blocks(), WeightType::kBF16, {}, panel, true}, gated);
 }
 
 }  // namespace skipserve::cpu

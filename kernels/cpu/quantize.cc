@@ -1,6 +1,7 @@
 #include "kernels/cpu/quantize.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <vector>
 
@@ -138,28 +139,55 @@ void RotateInPlace(float* x, int64_t count) {
   Rotate(x, count, x, range);
 }
 
-void Scale(float* x, const float* scales, float by, int64_t count) {
+// x[i..] as values.
+template <bool kOffsets>
+HWY_INLINE V Scaled(D d, const float* x, OutputScales w, V by, int64_t i) {
+  V sum;
+  if constexpr (kOffsets) {
+    const hn::RebindToSigned<D> di;
+    const auto codes = hn::BitCast(di, hn::LoadU(d, x + i));
+    sum = hn::ConvertTo(d, hn::Sub(codes, hn::LoadU(di, w.offsets + i)));
+  } else {
+    sum = hn::LoadU(d, x + i);
+  }
+  return hn::Mul(sum, hn::Mul(hn::LoadU(d, w.scales + i), by));
+}
+
+template <bool kOffsets>
+void ScaleAs(float* x, OutputScales w, float by, int64_t count) {
   const D d;
   const int64_t n = hn::Lanes(d);
   int64_t i = 0;
   for (; i + n <= count; i += n) {
-    const V scale = hn::Mul(hn::LoadU(d, scales + i), hn::Set(d, by));
-    hn::StoreU(hn::Mul(hn::LoadU(d, x + i), scale), d, x + i);
+    hn::StoreU(Scaled<kOffsets>(d, x, w, hn::Set(d, by), i), d, x + i);
   }
-  for (; i < count; ++i) x[i] *= scales[i] * by;
+  for (; i < count; ++i) {
+    float sum = x[i];
+    if constexpr (kOffsets) sum = static_cast<float>(std::bit_cast<int32_t>(x[i]) - w.offsets[i]);
+    x[i] = sum * (w.scales[i] * by);
+  }
 }
 
-void ScaledSwiGlu(const float* gate, const float* gate_scales, const float* up,
-                  const float* up_scales, float by, int64_t count, float* out) {
+template <bool kOffsets>
+void SwiGluAs(const float* gate, OutputScales of_gate, const float* up, OutputScales of_up,
+              float by, int64_t count, float* out) {
   const D d;
-  const int64_t n = hn::Lanes(d);
-  const auto scaled = [&](const float* x, const float* scales) {
-    return hn::Mul(hn::LoadU(d, x), hn::Mul(hn::LoadU(d, scales), hn::Set(d, by)));
-  };
-  for (int64_t i = 0; i < count; i += n) {  // whole blocks of outputs
-    hn::StoreU(SwiGluOf(d, scaled(gate + i, gate_scales + i), scaled(up + i, up_scales + i)), d,
-               out + i);
+  const V scale = hn::Set(d, by);
+  for (int64_t i = 0; i < count; i += hn::Lanes(d)) {  // whole blocks of outputs
+    hn::StoreU(SwiGluOf(d, Scaled<kOffsets>(d, gate, of_gate, scale, i),
+                        Scaled<kOffsets>(d, up, of_up, scale, i)),
+               d, out + i);
   }
+}
+
+void Scale(float* x, OutputScales w, float by, int64_t count) {
+  (w.offsets == nullptr ? &ScaleAs<false> : &ScaleAs<true>)(x, w, by, count);
+}
+
+void ScaledSwiGlu(const float* gate, OutputScales of_gate, const float* up, OutputScales of_up,
+                  float by, int64_t count, float* out) {
+  (of_gate.offsets == nullptr ? &SwiGluAs<false> : &SwiGluAs<true>)(gate, of_gate, up, of_up, by,
+                                                                    count, out);
 }
 
 }  // namespace
@@ -184,13 +212,13 @@ void RotateRow(float* x, int64_t n) { HWY_DYNAMIC_DISPATCH(RotateInPlace)(x, n);
 void QuantizeGroups(const float* from, int64_t n, int8_t* to, float* scales, float* sums) {
   HWY_DYNAMIC_DISPATCH(GroupsTo8Bits)(from, n, to, scales, sums);
 }
-void ScaleRow(float* x, const float* scales, float by, int64_t n) {
-  HWY_DYNAMIC_DISPATCH(Scale)(x, scales, by, n);
+void ScaleRow(float* x, OutputScales w, float by, int64_t n) {
+  HWY_DYNAMIC_DISPATCH(Scale)(x, w, by, n);
 }
 
-void ScaledSwiGluRow(const float* gate, const float* gate_scales, const float* up,
-                     const float* up_scales, float by, int64_t n, float* out) {
-  HWY_DYNAMIC_DISPATCH(ScaledSwiGlu)(gate, gate_scales, up, up_scales, by, n, out);
+void ScaledSwiGluRow(const float* gate, OutputScales of_gate, const float* up, OutputScales of_up,
+                     float by, int64_t n, float* out) {
+  HWY_DYNAMIC_DISPATCH(ScaledSwiGlu)(gate, of_gate, up, of_up, by, n, out);
 }
 
 }  // namespace skipserve::cpu

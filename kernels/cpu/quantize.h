@@ -19,11 +19,22 @@ float QuantizeRow(const float* from, int64_t n, int8_t* to);
 // group's scale is NaN where it holds a NaN or an infinity. n is a multiple of 32.
 void QuantizeGroups(const float* from, int64_t n, int8_t* to, float* scales, float* sums);
 
-// x[j] *= scales[j] * by.
-void ScaleRow(float* x, const float* scales, float by, int64_t n);
+// What makes values of an output's sums of codes, which are float32, or, where there are offsets,
+// int32 in the same room and too large by those.
+struct OutputScales {
+  const float* scales = nullptr;
+  const int32_t* offsets = nullptr;
+
+  OutputScales From(int64_t output) const {
+    return {scales + output, offsets == nullptr ? nullptr : offsets + output};
+  }
+};
+
+// x[j] = (x[j] - offsets[j]) * scales[j] * by.
+void ScaleRow(float* x, OutputScales w, float by, int64_t n);
 
 // SwiGluRow of two rows that are scaled so, bit for bit; n is a multiple of 64.
-void ScaledSwiGluRow(const float* gate, const float* gate_scales, const float* up,
-                     const float* up_scales, float by, int64_t n, float* out);
+void ScaledSwiGluRow(const float* gate, OutputScales of_gate, const float* up, OutputScales of_up,
+                     float by, int64_t n, float* out);
 
 }  // namespace skipserve::cpu

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 
 #include "kernels/bf16.h"
 #include "kernels/cpu/quantize.h"
@@ -19,9 +20,11 @@ absl::StatusOr<TiledWeights> TiledWeights::Pack(const WeightSource& source, Weig
   if (!blocks.ok()) return blocks.status();
   w.blocks_ = *std::move(blocks);
   if (type == WeightType::kInt8) {
-    absl::StatusOr<Buffer> scales = slabs.Allocate(w.output_blocks() * kOutputs * sizeof(float));
-    if (!scales.ok()) return scales.status();
-    w.scales_ = *std::move(scales);
+    for (Buffer* const of_outputs : {&w.scales_, &w.offsets_}) {
+      absl::StatusOr<Buffer> words = slabs.Allocate(w.output_blocks() * kOutputs * sizeof(float));
+      if (!words.ok()) return words.status();
+      *of_outputs = *std::move(words);
+    }
   }
   const int64_t words = w.input_blocks() * kWords;
   pool.ParallelFor(w.output_blocks(), [&](int64_t b, int thread) {
@@ -31,11 +34,13 @@ absl::StatusOr<TiledWeights> TiledWeights::Pack(const WeightSource& source, Weig
     auto* const read = reinterpret_cast<float*>(rows + kOutputs * words);  // [kOutputs, k]
     source.read(b * kOutputs, count, read);
     std::fill_n(rows, kOutputs * words, 0u);
-    float* const scales = type == WeightType::kInt8 ? w.scales_.f32() + b * kOutputs : nullptr;
-    if (scales != nullptr) std::fill_n(scales, kOutputs, 0.0f);
-    for (int64_t i = 0; i < count; ++i) {
-      const float scale = w.RoundRow(read + i * k, rows + i * words);
-      if (scales != nullptr) scales[i] = scale;
+    for (int64_t i = 0; i < kOutputs; ++i) {
+      const float scale = i < count ? w.RoundRow(read + i * k, rows + i * words) : 0.0f;
+      if (type != WeightType::kInt8) continue;
+      const auto* const codes = reinterpret_cast<const int8_t*>(rows + i * words);
+      w.scales_.f32()[b * kOutputs + i] = scale;
+      static_cast<int32_t*>(w.offsets_.data())[b * kOutputs + i] =
+          kUnsigned * std::accumulate(codes, codes + k, 0);
     }
     auto* to = const_cast<uint32_t*>(w.Outputs(b));
     for (int64_t word = 0; word < words; ++word) {

@@ -1,4 +1,4 @@
-// Weights and the matrix product: every path (few rows, many rows, packed) against the reference.
+// The matrix product: every path (few rows, many rows, packed) against the reference.
 #include <algorithm>
 #include <cmath>
 #include <string>
@@ -7,42 +7,11 @@
 
 #include "gtest/gtest.h"
 #include "kernels/bf16.h"
-#include "kernels/cpu/amx.h"
-#include "kernels/cpu/four_bit_kernels.h"
-#include "kernels/cpu/quantize.h"
-#include "kernels/cpu/tiled_gemv.h"
 #include "kernels/reference/reference_ops.h"
-#include "tests/kernels/support.h"
+#include "tests/kernels/products.h"
 
 namespace skipserve::testing {
 namespace {
-
-using Operation = void (Ops::*)(TensorView a, const Weight& w, TensorView out);
-constexpr Operation kPrefill = &Ops::MatMul;
-constexpr Operation kDecode = &Ops::DecodeMatMul;
-constexpr WeightType kTypes[] = {WeightType::kF32, WeightType::kBF16, WeightType::kInt8,
-                                 WeightType::kInt4};
-
-Matrix Product(Ops& ops, Operation operation, const Matrix& a, const Weight& w,
-               int64_t padding = 0) {
-  const Device in(ops, a, padding);
-  const Device out = Device::Empty(ops, a.rows, w.out_features(), padding);
-  (ops.*operation)(in.view(), w, out.view());
-  return out.Get();
-}
-
-// Two sums of k products, each off by at most k roundings of |a| |w|; rounding the activations to
-// bf16, which only machines with native bf16 products do, for decode steps only on AMX, adds 2^-8.
-// Of 4 bits, prompts round the weights so too, and decode steps sum scales and minima apart, whose
-// products are up to 8 times |a| |w|.
-double Tolerance(const Matrix& a, const Matrix& w, WeightType type, Operation operation) {
-  const bool four_bits = type == WeightType::kInt4;
-  const bool native = operation == kPrefill ? CpuHasFastBf16() : cpu::AmxReady() && !four_bits;
-  const bool rounded = (type == WeightType::kBF16 || four_bits) && native;
-  const double sums = four_bits && operation == kDecode ? 8.0 : 1.0;
-  const double relative = sums * 2.0 * (a.cols + 1) * kUnit + (rounded ? 1.0 / 256 : 0.0);
-  return relative * MaxRowNorm(a, a.cols) * MaxRowNorm(w, w.cols) * (1 + 1.0 / 256);
-}
 
 TEST(MatMul, MatchesReference) {
   struct Case {
@@ -103,10 +72,6 @@ Matrix InPieces(Ops& ops, Operation operation, const Matrix& a, const Weight& w,
   }
   return out;
 }
-
-struct Shape {
-  int64_t n, k;
-};
 
 TEST(MatMul, ARowDependsNeitherOnTheOthersNorOnTheirNumber) {
   for (const WeightType type : kTypes) {
@@ -352,112 +317,6 @@ TEST(FeedForward, TakesWeightsOfTwoTypes) {
       EXPECT_EQ(x.Get().values, expected.Get().values);
     });
   }
-}
-
-// On any machine: what those with native bf16 or with AMX keep, and how vectors multiply it.
-TEST(TiledWeights, KeepEveryRowAndMultiply) {
-  for (const WeightType type : {WeightType::kBF16, WeightType::kInt8}) {
-    for (const Shape& shape :
-         {Shape{1, 1}, Shape{64, 32}, Shape{65, 33}, Shape{200, 576}, Shape{70, 578}}) {
-      const Matrix w = Random(shape.n, shape.k, 15);
-      cpu::ThreadPool pool(2);
-      std::vector<cpu::Scratch> scratch(2);
-      HostSlabs memory;
-      const auto tiled = cpu::TiledWeights::Pack(SourceOf(w), type, memory, pool, scratch);
-      ASSERT_TRUE(tiled.ok());
-      Matrix rounded = w;
-      for (int64_t i = 0; i < shape.n; ++i) {
-        float* const row = rounded.values.data() + i * shape.k;
-        if (type == WeightType::kInt8) RoundToInt8(row, shape.k);
-        for (int64_t j = 0; type == WeightType::kBF16 && j < shape.k; ++j) {
-          row[j] = Bf16ToF32(F32ToBf16(row[j]));
-        }
-      }
-      Matrix read(shape.n, shape.k);
-      for (int64_t i = 0; i < shape.n; ++i) tiled->Read(i, read.values.data() + i * shape.k);
-      EXPECT_EQ(read.values, rounded.values);
-      const auto reference = MakeReferenceOps();
-      for (const int64_t m : {1, 2, 3, 4, 5, 32}) {
-        const Matrix a = Random(m, shape.k, 16);
-        const Matrix expected =
-            Product(*reference, kPrefill, a, *Load(*reference, rounded, WeightType::kF32));
-        ForEachTarget([&] {
-          Matrix seen = a;
-          for (int64_t i = 0; type == WeightType::kInt8 && i < m; ++i) {
-            cpu::RotateRow(seen.values.data() + i * shape.k, shape.k);
-          }
-          const Device in(*reference, seen, 3), out = Device::Empty(*reference, m, shape.n, 5);
-          cpu::TiledGemv(in.view(), *tiled, 0, tiled->output_blocks(), out.view());
-          EXPECT_LE(MaxDifference(out.Get(), expected), Tolerance(a, w, WeightType::kF32, kDecode))
-              << "n " << shape.n << " m " << m;
-        });
-      }
-    }
-  }
-}
-
-TEST(FourBitWeights, KeepEveryRowAndMultiply) {
-  for (const Shape& shape : {Shape{1, 32}, Shape{64, 64}, Shape{65, 96}, Shape{200, 576}}) {
-    const Matrix w = Random(shape.n, shape.k, 15), values = FourBitMatrix(w).Values();
-    cpu::ThreadPool pool(2);
-    std::vector<cpu::Scratch> scratch(2);
-    HostSlabs memory;
-    const auto packed = cpu::FourBitWeights::Pack(SourceOf(w), memory, pool, scratch);
-    ASSERT_TRUE(packed.ok());
-    Matrix read(shape.n, shape.k);
-    for (int64_t i = 0; i < shape.n; ++i) packed->Read(i, read.values.data() + i * shape.k);
-    EXPECT_EQ(read.values, values.values);
-    for (const int64_t m : {1, 2, 3, 4, 5, 8, 9, 16, 17, 20, 21, 24, 32}) {
-      const Matrix a = Random(m, shape.k, 16);
-      const auto reference = MakeReferenceOps();
-      const Matrix expected =
-          Product(*reference, kDecode, a, *Load(*reference, w, WeightType::kInt4));
-      const int64_t groups = shape.k / FourBitRows::kGroup;
-      const int64_t room = m + 7;  // what tiles read beside
-      std::vector<int8_t> codes(room * shape.k, 77);
-      std::vector<float> scales(room * groups), sums(room * groups, NAN);
-      for (int64_t i = 0; i < m; ++i) {
-        cpu::QuantizeGroups(a.row(i), shape.k, &codes[i * shape.k], &scales[i * groups],
-                            &sums[i * groups]);
-      }
-      const cpu::CodedRows rows = {m, codes.data(), scales.data(), sums.data()};
-      const auto multiply = [&](auto gemv) {
-        const Device out = Device::Empty(*reference, m, shape.n, 5);
-        gemv(rows, *packed, 0, 1, out.view());
-        gemv(rows, *packed, 1, packed->output_blocks(), out.view());
-        return out.Get();
-      };
-      Matrix last(0, 0);
-      ForEachTarget([&] {
-        last = multiply(&cpu::FourBitGemv);
-        EXPECT_LE(MaxDifference(last, expected), Tolerance(a, w, WeightType::kInt4, kDecode))
-            << "n " << shape.n << " m " << m;
-      });
-      if (cpu::VnniReady()) {
-        EXPECT_EQ(multiply(&cpu::VnniGemv).values, last.values);
-      }
-      if (cpu::AmxReady()) {
-        EXPECT_EQ(multiply(&cpu::AmxFourBitGemv).values, last.values);
-      }
-    }
-  }
-}
-
-// Prompts multiply what bf16 weights of the same values would be.
-TEST(FourBitWeights, WidenToTheTilesOfTheirValues) {
-  if (!CpuHasFastBf16()) GTEST_SKIP() << "this machine multiplies no bf16";
-  const Matrix w = Random(200, 96, 15), values = FourBitMatrix(w).Values();
-  cpu::ThreadPool pool(1);
-  std::vector<cpu::Scratch> scratch(1);
-  HostSlabs memory;
-  const auto packed = cpu::FourBitWeights::Pack(SourceOf(w), memory, pool, scratch);
-  const auto tiled =
-      cpu::TiledWeights::Pack(SourceOf(values), WeightType::kBF16, memory, pool, scratch);
-  ASSERT_TRUE(packed.ok() && tiled.ok());
-  const int64_t words = tiled->input_blocks() * cpu::TiledWeights::kBlockBytes / sizeof(uint32_t);
-  std::vector<uint32_t> got(3 * words);
-  cpu::WidenToBf16(*packed, 1, 4, got.data());
-  EXPECT_EQ(got, std::vector<uint32_t>(tiled->Outputs(1), tiled->Outputs(1) + 3 * words));
 }
 
 }  // namespace

@@ -12,7 +12,7 @@
 namespace skipserve {
 
 absl::StatusOr<Precision> ChoosePrecision(const std::string& dtype, const std::string& kv_dtype) {
-  if (dtype == "auto") return ChoosePrecision(CpuHasFastBf16() ? "bf16" : "f32", kv_dtype);
+  if (dtype == "auto") return ChoosePrecision("bf16", kv_dtype);
   static constexpr Precision kAll[] = {{"f32", WeightType::kF32, DType::kF32, "f32"},
                                        {"bf16", WeightType::kBF16, DType::kBF16, "bf16"},
                                        {"int8", WeightType::kInt8, DType::kBF16, "bf16"},
@@ -33,9 +33,12 @@ absl::StatusOr<Precision> ChoosePrecision(const std::string& dtype, const std::s
       absl::StrCat("--kv-dtype is \"", kv_dtype, "\"; it must be auto, f32, bf16 or int8"));
 }
 
-absl::StatusOr<std::unique_ptr<Ops>> MakeOps(const std::string& backend, int threads) {
+absl::StatusOr<std::unique_ptr<Ops>> MakeOps(const std::string& backend, int threads,
+                                             const std::string& dtype) {
   if (backend == "reference") return MakeReferenceOps();
-  if (backend == "cpu") return MakeCpuOps(threads > 0 ? threads : AvailableCpus());
+  if (backend == "cpu") {
+    return MakeCpuOps(threads > 0 ? threads : AvailableCpus(), dtype == "int8");
+  }
   return absl::InvalidArgumentError(
       absl::StrCat("--backend is \"", backend, "\"; it must be cpu or reference"));
 }

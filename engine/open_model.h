@@ -21,14 +21,14 @@ struct Precision {
   const char* kv_name;  // "f32", "bf16" or "int8"
 };
 
-// Weights: "f32", "bf16", "int8" or "int4", or "auto": bf16 where the machine is fast at it, else
-// f32. KV: "f32", "bf16" or "int8", or "auto": f32 beside weights in f32, else bf16.
-// INVALID_ARGUMENT names the flag.
+// Weights: "f32", "bf16", "int8" or "int4", or "auto": bf16. KV: "f32", "bf16" or "int8", or
+// "auto": f32 beside weights in f32, else bf16. INVALID_ARGUMENT names the flag.
 absl::StatusOr<Precision> ChoosePrecision(const std::string& dtype, const std::string& kv_dtype);
 
-// "cpu" on `threads` threads (0: the cores this process may use), or "reference". INVALID_ARGUMENT
-// names --backend.
-absl::StatusOr<std::unique_ptr<Ops>> MakeOps(const std::string& backend, int threads);
+// "cpu" on `threads` threads (0: the cores this process may use), or "reference"; beside weights in
+// 8 bits prompts' attention may compute in 8 bits too. INVALID_ARGUMENT names --backend.
+absl::StatusOr<std::unique_ptr<Ops>> MakeOps(const std::string& backend, int threads,
+                                             const std::string& dtype);
 
 // The skip file at `path`; with "" the one beside the model, or, where there is none, the ready
 // settings of the model without proxies.

@@ -286,9 +286,8 @@ class Ops {
 std::unique_ptr<Ops> MakeReferenceOps();
 
 // SIMD and GEMM on the host with `threads` threads (>= 1), the calling thread included.
-std::unique_ptr<Ops> MakeCpuOps(int threads);
-
-// Whether the machine multiplies bf16 faster than float32 (kernels/cpu/native_bf16.h).
-bool CpuHasFastBf16();
+// `int8_attention`: attention of prompts may round queries, K and V to 8 bits, each vector rotated
+// and with a scale of its own, where that is faster (AVX512-VNNI without AMX).
+std::unique_ptr<Ops> MakeCpuOps(int threads, bool int8_attention = false);
 
 }  // namespace skipserve

@@ -43,9 +43,8 @@ std::vector<Flag> MakeTable() {
       Bind(kReads, "Model", "backend", FIELD(engine.backend),
            "What computes: cpu, or reference (slow and readable, for comparison)."),
       Bind(kAll, "Model", "dtype", FIELD(engine.dtype),
-           "Of weights: f32, bf16; int8 (of weights and of what they multiply; fast with AMX) or "
-           "int4 (weights that the file has in 4 bits stay so, others are as with int8); or auto, "
-           "which is bf16 where the machine is fast at it, else f32."),
+           "Of weights: f32, bf16, int8 (of weights and of what they multiply) or int4 (weights "
+           "that the file has in 4 bits stay so, others are as with int8); auto is bf16."),
       Bind(kAll, "Model", "kv-dtype", FIELD(engine.kv_dtype),
            "Of KV: f32, bf16, or int8 (about half the memory of bf16; a scale for each 32 values); "
            "or auto, which is f32 beside weights in f32, else bf16. Where the machine is fast at "

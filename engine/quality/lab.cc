@@ -30,7 +30,7 @@ absl::StatusOr<std::unique_ptr<Lab>> OpenLab(const LabOptions& options) {
   }
   ASSIGN_OR_RETURN(lab->tokenizer, Tokenizer::Create(lab->model->tokenizer()));
   lab->chat = OpenChatTemplate(*lab->model, *lab->tokenizer);
-  ASSIGN_OR_RETURN(lab->ops, MakeOps(options.backend, options.threads));
+  ASSIGN_OR_RETURN(lab->ops, MakeOps(options.backend, options.threads, options.dtype));
   RETURN_IF_ERROR(lab->ops->CheckHeadDim(lab->config().head_dim));
   ASSIGN_OR_RETURN(lab->precision, ChoosePrecision(options.dtype, options.kv_dtype));
   const int64_t max_tokens = std::min(options.max_tokens, lab->config().max_positions);

@@ -69,7 +69,7 @@ struct alignas(64) MantissaTable {
 };
 
 template <int kSteps>
-class AmxAttention : public Bf16Attention {
+class AmxAttention : public PackedAttention {
  public:
   using Scores = amx::Scores<kSteps>;
   using Values = amx::Values<kSteps>;
@@ -438,7 +438,7 @@ class AmxAttention : public Bf16Attention {
 
 }  // namespace
 
-std::unique_ptr<Bf16Attention> MakeAmxAttention(int64_t head_dim) {
+std::unique_ptr<PackedAttention> MakeAmxAttention(int64_t head_dim) {
   if (!AmxReady()) return nullptr;
   switch (head_dim) {
     case 32:
@@ -461,7 +461,7 @@ std::unique_ptr<Bf16Attention> MakeAmxAttention(int64_t head_dim) {
 }
 
 #else
-std::unique_ptr<Bf16Attention> MakeAmxAttention(int64_t) { return nullptr; }
+std::unique_ptr<PackedAttention> MakeAmxAttention(int64_t) { return nullptr; }
 #endif
 
 }  // namespace skipserve::cpu

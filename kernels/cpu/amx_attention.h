@@ -7,11 +7,11 @@
 #include <cstdint>
 #include <memory>
 
-#include "kernels/cpu/bf16_attention.h"
+#include "kernels/cpu/packed_attention.h"
 
 namespace skipserve::cpu {
 
 // Null where the machine has no AMX, the kernel does not lend it, or head_dim is no multiple of 32.
-std::unique_ptr<Bf16Attention> MakeAmxAttention(int64_t head_dim);
+std::unique_ptr<PackedAttention> MakeAmxAttention(int64_t head_dim);
 
 }  // namespace skipserve::cpu

@@ -4,10 +4,13 @@
 #include <cassert>
 #include <vector>
 
+#include "kernels/cpu/amx.h"
 #include "kernels/cpu/bf16_attention.h"
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/decode_attention.h"
+#include "kernels/cpu/int8_attention.h"
 #include "kernels/cpu/kv_codes.h"
+#include "kernels/cpu/native_bf16.h"
 #include "kernels/cpu/prefill_attention.h"
 #include "kernels/cpu/row_kernels.h"
 #include "kernels/kv_slot.h"
@@ -15,9 +18,9 @@
 namespace skipserve::cpu {
 namespace {
 
-constexpr int64_t kTaskPanels = 16;         // of queries that share one pass over K and V, at most
-constexpr int64_t kTasksPerThread = 8;      // so that the threads end together
-constexpr int64_t kBf16TasksPerThread = 3;  // fewer, each reorders K and V for itself
+constexpr int64_t kTaskPanels = 16;     // of queries that share one pass over K and V, at most
+constexpr int64_t kTasksPerThread = 8;  // so that the threads end together
+constexpr int64_t kPackedTasksPerThread = 3;  // fewer, each packs K and V for itself
 
 constexpr int64_t kPiecesPerThread = 4;
 constexpr int64_t kPartialFloats = 8 * 1024 * 1024;  // of split results held at once
@@ -65,25 +68,28 @@ void CpuOps::KvWrite(TensorView k, TensorView v, absl::Span<const KvSegment> seg
   }
 }
 
-// The bf16 kernel for this pool (8 bits are widened to bf16 for it), made on first use, or null
-// where the float32 one has to do.
-const Bf16Attention* CpuOps::FindBf16Attention(const KvLayout& layout) {
-  if (layout.dtype == DType::kF32 || !CpuHasFastBf16()) return nullptr;
-  if (bf16_attention_ == nullptr || bf16_attention_->head_dim() != layout.head_dim) {
-    bf16_attention_ = Bf16Attention::Make(layout.head_dim);
+// The fastest kernel that may be used for this pool, made on first use, or null where the float32
+// one has to do.
+const PackedAttention* CpuOps::FindPackedAttention(const KvLayout& layout) {
+  if (layout.dtype == DType::kF32) return nullptr;
+  if (packed_attention_ == nullptr || packed_attention_->head_dim() != layout.head_dim) {
+    const int64_t dim = layout.head_dim;
+    packed_attention_ = int8_attention_ && !AmxReady() ? MakeInt8Attention(dim) : nullptr;
+    if (packed_attention_ == nullptr && CpuHasFastBf16())
+      packed_attention_ = MakeBf16Attention(dim);
   }
-  return bf16_attention_.get();
+  return packed_attention_.get();
 }
 
 void CpuOps::PrefillAttention(TensorView q, absl::Span<const KvSegment> segments,
                               const KvPool& pool, TensorView out) {
   CheckShapes(q, pool, out);
-  const Bf16Attention* const bf16 = FindBf16Attention(pool.layout);
-  const Bf16Attention::TileShape shape = bf16 ? bf16->tiles() : Bf16Attention::TileShape{};
-  const int64_t tile = bf16 ? shape.step : PrefillTileColumns();
-  const int64_t full = bf16 ? shape.full / shape.step : 1;
-  const int64_t most_tiles = bf16 ? shape.task / shape.step : kTaskPanels;
-  const int64_t num_tasks = (bf16 ? kBf16TasksPerThread : kTasksPerThread) * pool_.threads();
+  const PackedAttention* const packed = FindPackedAttention(pool.layout);
+  const PackedAttention::TileShape shape = packed ? packed->tiles() : PackedAttention::TileShape{};
+  const int64_t tile = packed ? shape.step : PrefillTileColumns();
+  const int64_t full = packed ? shape.full / shape.step : 1;
+  const int64_t most_tiles = packed ? shape.task / shape.step : kTaskPanels;
+  const int64_t num_tasks = (packed ? kPackedTasksPerThread : kTasksPerThread) * pool_.threads();
   const int64_t group = q.cols / pool.layout.head_dim / pool.layout.kv_heads;
   int64_t total_rows = 0;
   for (const KvSegment& s : segments) total_rows += s.row_count;
@@ -109,8 +115,8 @@ void CpuOps::PrefillAttention(TensorView q, absl::Span<const KvSegment> segments
   pool_.ParallelFor(static_cast<int64_t>(tasks.size()), [&](int64_t i, int thread) {
     const PrefillTask& t = tasks[i];
     Scratch& scratch = scratch_[thread];
-    if (bf16 != nullptr) {
-      bf16->Run(t, q, group, pool, scratch.Bytes(bf16->ScratchBytes(t.num_rows, group)), out);
+    if (packed != nullptr) {
+      packed->Run(t, q, group, pool, scratch.Bytes(packed->ScratchBytes(t.num_rows, group)), out);
     } else {
       void* const bytes = scratch.Bytes(PrefillScratchBytes(t.num_rows, group, pool.layout));
       cpu::PrefillAttention(t, q, group, pool, bytes, out);

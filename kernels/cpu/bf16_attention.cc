@@ -50,7 +50,7 @@ void PackValues(const uint16_t* const* v, int64_t dim, uint32_t* out) {
   }
 }
 
-class DnnlAttention : public Bf16Attention {
+class DnnlAttention : public PackedAttention {
  public:
   explicit DnnlAttention(int64_t dim)
       : dim_(dim),
@@ -310,7 +310,7 @@ class DnnlAttention : public Bf16Attention {
 
 }  // namespace
 
-std::unique_ptr<Bf16Attention> Bf16Attention::Make(int64_t head_dim) {
+std::unique_ptr<PackedAttention> MakeBf16Attention(int64_t head_dim) {
   if (auto amx = MakeAmxAttention(head_dim)) return amx;
   if (!CpuHasFastBf16()) return nullptr;
   KeepDnnlOnThisThread();

@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
-#include "kernels/cpu/bf16_attention.h"
 #include "kernels/cpu/buffer_cache.h"
 #include "kernels/cpu/four_bit_weights.h"
+#include "kernels/cpu/packed_attention.h"
 #include "kernels/cpu/packed_gemm.h"
 #include "kernels/cpu/scratch.h"
 #include "kernels/cpu/thread_pool.h"
@@ -64,7 +64,8 @@ class CpuWeight : public Weight {
 
 class CpuOps : public Ops {
  public:
-  explicit CpuOps(int threads) : pool_(threads), scratch_(pool_.threads()) {}
+  CpuOps(int threads, bool int8_attention)
+      : int8_attention_(int8_attention), pool_(threads), scratch_(pool_.threads()) {}
 
   std::string name() const override { return "cpu"; }
   absl::Status CheckHeadDim(int32_t head_dim) const override;
@@ -142,8 +143,9 @@ class CpuOps : public Ops {
   absl::StatusOr<std::unique_ptr<Weight>> LoadFourBits(const WeightSource& source, WeightUse use);
   absl::StatusOr<std::unique_ptr<Weight>> LoadTiled(const WeightSource& source, WeightType type,
                                                     WeightUse use);
-  const Bf16Attention* FindBf16Attention(const KvLayout& layout);
+  const PackedAttention* FindPackedAttention(const KvLayout& layout);
 
+  const bool int8_attention_;
   ThreadPool pool_;
   std::vector<Scratch> scratch_;  // one per thread
   Scratch shared_;                // of the calling thread, for all to read
@@ -152,7 +154,7 @@ class CpuOps : public Ops {
   std::vector<uint32_t> keys_;
   HostSlabs weights_;
   BufferCache buffers_;
-  std::unique_ptr<Bf16Attention> bf16_attention_;
+  std::unique_ptr<PackedAttention> packed_attention_;
 };
 
 }  // namespace skipserve::cpu

@@ -5,13 +5,13 @@
 #include "kernels/chosen_rows.h"
 #include "kernels/cpu/amx.h"
 #include "kernels/cpu/cpu_ops.h"
-#include "kernels/cpu/dnnl_isa.h"
 #include "kernels/cpu/four_bit_kernels.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/gemv.h"
 #include "kernels/cpu/quantize.h"
 #include "kernels/cpu/row_kernels.h"
 #include "kernels/cpu/tiled_gemv.h"
+#include "kernels/cpu/vnni.h"
 
 namespace skipserve::cpu {
 namespace {

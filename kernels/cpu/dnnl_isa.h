@@ -11,6 +11,4 @@ inline bool MachineHas(dnnl::cpu_isa isa) {
   return (static_cast<int>(dnnl::get_effective_cpu_isa()) & all) == all;
 }
 
-inline bool VnniReady() { return MachineHas(dnnl::cpu_isa::avx512_core_vnni); }
-
 }  // namespace skipserve::cpu

@@ -4,13 +4,12 @@
 
 #include "kernels/cpu/by_fours.h"
 #include "kernels/cpu/four_bit_kernels.h"
-#include "kernels/cpu/intrinsics.h"
 #include "kernels/cpu/tiled_weights.h"
+#include "kernels/cpu/vnni.h"
 
 namespace skipserve::cpu {
 
 #if defined(__x86_64__)
-#define SKIPSERVE_VNNI __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni")))
 #define SKIPSERVE_BF16 __attribute__((target("avx512f,avx512bw,avx512vl,avx512bf16")))
 #define SKIPSERVE_AVX512 __attribute__((target("avx512f,avx512bw,avx512vl")))
 namespace {
@@ -51,8 +50,8 @@ SKIPSERVE_VNNI void Outputs(const CodedRows& a, int64_t row, const FourBitWeight
         const __m512i second = _mm512_and_si512(_mm512_srli_epi16(words, 4), low);
         for (int i = 0; i < kM; ++i) {
           const int8_t* const x = codes + i * w.k() + 4 * word;
-          sums[i] = _mm512_dpbusd_epi32(sums[i], first, FourOf(x));
-          sums[i] = _mm512_dpbusd_epi32(sums[i], second, FourOf(x + kInputs / 2));
+          AddFours(sums[i], first, FourOf(x));
+          AddFours(sums[i], second, FourOf(x + kInputs / 2));
         }
       }
       const __m512 scales = LoadHalves(b->scales + 16 * v), minima = LoadHalves(b->minima + 16 * v);

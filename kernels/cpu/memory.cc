@@ -6,8 +6,9 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/cpu/amx.h"
 #include "kernels/cpu/cpu_ops.h"
-#include "kernels/cpu/dnnl_isa.h"
+#include "kernels/cpu/native_bf16.h"
 #include "kernels/cpu/row_kernels.h"
+#include "kernels/cpu/vnni.h"
 #include "kernels/host_memory.h"
 
 namespace skipserve {
@@ -91,6 +92,8 @@ absl::StatusOr<std::unique_ptr<Weight>> CpuOps::LoadFourBits(const WeightSource&
 
 }  // namespace cpu
 
-std::unique_ptr<Ops> MakeCpuOps(int threads) { return std::make_unique<cpu::CpuOps>(threads); }
+std::unique_ptr<Ops> MakeCpuOps(int threads, bool int8_attention) {
+  return std::make_unique<cpu::CpuOps>(threads, int8_attention);
+}
 
 }  // namespace skipserve

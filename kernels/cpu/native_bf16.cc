@@ -9,10 +9,8 @@
 #include "kernels/cpu/dnnl_isa.h"
 #include "kernels/cpu/intrinsics.h"
 #include "kernels/cpu/row_kernels.h"
-#include "kernels/ops.h"
 
-namespace skipserve {
-namespace cpu {
+namespace skipserve::cpu {
 namespace {
 
 #if defined(__x86_64__)
@@ -72,16 +70,14 @@ void RoundToBf16Native(const float* from, int64_t n, uint16_t* to) {
   (native ? &Round : &RoundToBf16)(from, n, to);
 }
 
-}  // namespace cpu
-
 bool CpuHasFastBf16() {
   static const bool fast = [] {
-    if (!cpu::CpuHasBf16()) return false;
+    if (!CpuHasBf16()) return false;
     const char* const said = std::getenv("SKIPSERVE_FAST_BF16");
     if (said != nullptr) return std::string_view(said) == "1";
-    return cpu::MachineHas(dnnl::cpu_isa::avx512_core_amx) || cpu::VectorsAreFaster();
+    return MachineHas(dnnl::cpu_isa::avx512_core_amx) || VectorsAreFaster();
   }();
   return fast;
 }
 
-}  // namespace skipserve
+}  // namespace skipserve::cpu

@@ -1,8 +1,8 @@
 #include <algorithm>
 
 #include "kernels/cpu/by_fours.h"
-#include "kernels/cpu/intrinsics.h"
 #include "kernels/cpu/tiled_gemv.h"
+#include "kernels/cpu/vnni.h"
 
 namespace skipserve::cpu {
 
@@ -13,8 +13,8 @@ constexpr int64_t kOutputs = TiledWeights::kOutputs;
 constexpr int64_t kVectors = kOutputs / 16;
 
 template <int kM>
-__attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni"))) void Outputs(
-    const TiledRows& a, int64_t row, const TiledWeights& w, int64_t block, TensorView out) {
+SKIPSERVE_VNNI void Outputs(const TiledRows& a, int64_t row, const TiledWeights& w, int64_t block,
+                            TensorView out) {
   const int64_t words = w.input_blocks() * TiledWeights::kWords;
   const auto* const codes = static_cast<const int32_t*>(a.values) + row * words;
   const uint32_t* weights = w.Outputs(block);
@@ -28,7 +28,7 @@ __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni"))) void Outputs(
     for (int i = 0; i < kM; ++i) {
       const __m512i x = _mm512_set1_epi32(codes[i * words + word]);
       for (int64_t v = 0; v < kVectors; ++v) {
-        sums[i][v] = _mm512_dpbusd_epi32(sums[i][v], x, four[v]);
+        AddFours(sums[i][v], x, four[v]);
       }
     }
   }

@@ -75,11 +75,11 @@ struct Cache {
   std::vector<KvSegment> segments;
 };
 
-// rows, kv_len, head_dim, type, threads
+// rows, kv_len, head_dim, type, threads, whether it may compute in int8
 void Prefill(benchmark::State& state) {
   const int64_t rows = state.range(0), kv_len = state.range(1), dim = state.range(2);
   const int64_t heads = dim == 64 ? 9 : 8, kv_heads = dim == 64 ? 3 : 2;
-  const auto ops = MakeCpuOps(static_cast<int>(state.range(4)));
+  const auto ops = MakeCpuOps(static_cast<int>(state.range(4)), state.range(5) != 0);
   const Cache cache(*ops, static_cast<DType>(state.range(3)), 1, kv_len, rows,
                     static_cast<int32_t>(kv_heads), static_cast<int32_t>(dim));
   std::vector<float> q = Random(rows * heads * dim), out(q.size());
@@ -166,9 +166,10 @@ SKIPSERVE_BENCH(MatMul)
     ->ArgsProduct({{1, 8, 32}, {3072}, {576}, {0, 1, 2, 3}, {1, 2}})
     ->ArgsProduct({{1}, {49152}, {576}, {0, 1}, {1, 2}});
 SKIPSERVE_BENCH(Prefill)
-    ->ArgNames({"rows", "kv_len", "head_dim", "type", "threads"})
-    ->ArgsProduct({{32, 64, 128, 512}, {512, 8000}, {64}, {0, 1}, {1, 2}})
-    ->ArgsProduct({{2048}, {8000}, {64, 128}, {0, 1}, {2}});
+    ->ArgNames({"rows", "kv_len", "head_dim", "type", "threads", "int8"})
+    ->ArgsProduct({{32, 64, 128, 512}, {512, 8000}, {64}, {0, 1}, {1, 2}, {0}})
+    ->ArgsProduct({{2048}, {8000}, {64, 128}, {0, 1}, {2}, {0}})
+    ->ArgsProduct({{32, 512, 2048}, {8000}, {64}, {1}, {1, 2}, {1}});
 SKIPSERVE_BENCH(Decode)
     ->ArgNames({"sequences", "kv_len", "type", "threads"})
     ->ArgsProduct({{1, 16}, {500, 8000}, {0, 1}, {1, 2}});

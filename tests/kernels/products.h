@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/cpu/amx.h"
+#include "kernels/cpu/native_bf16.h"
 #include "kernels/reference/reference_ops.h"
 #include "tests/kernels/support.h"
 
@@ -31,7 +32,7 @@ inline Matrix Product(Ops& ops, Operation operation, const Matrix& a, const Weig
 // products are up to 8 times |a| |w|.
 inline double Tolerance(const Matrix& a, const Matrix& w, WeightType type, Operation operation) {
   const bool four_bits = type == WeightType::kInt4;
-  const bool native = operation == kPrefill ? CpuHasFastBf16() : cpu::AmxReady() && !four_bits;
+  const bool native = operation == kPrefill ? cpu::CpuHasFastBf16() : cpu::AmxReady() && !four_bits;
   const bool rounded = (type == WeightType::kBF16 || four_bits) && native;
   const double sums = four_bits && operation == kDecode ? 8.0 : 1.0;
   const double relative = sums * 2.0 * (a.cols + 1) * kUnit + (rounded ? 1.0 / 256 : 0.0);

@@ -135,20 +135,20 @@ void ForEachTarget(const std::function<void()>& fn) {
   }
 }
 
-void ForEachCpu(const std::function<void(Ops&)>& fn) {
+void ForEachCpu(const std::function<void(Ops&)>& fn, bool int8_attention) {
   ForEachTarget([&] {
     for (const int threads : {1, 2, 3}) {
       SCOPED_TRACE("threads " + std::to_string(threads));
-      const auto ops = MakeCpuOps(threads);
+      const auto ops = MakeCpuOps(threads, int8_attention);
       fn(*ops);
     }
   });
 }
 
-void ForEachBackend(const std::function<void(Ops&)>& fn) {
+void ForEachBackend(const std::function<void(Ops&)>& fn, bool int8_attention) {
   const auto reference = MakeReferenceOps();
   fn(*reference);
-  ForEachCpu(fn);
+  ForEachCpu(fn, int8_attention);
 }
 
 PagedCache::PagedCache(Ops& ops, const KvLayout& layout, const std::vector<Sequence>& sequences,

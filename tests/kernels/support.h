@@ -80,9 +80,9 @@ std::unique_ptr<Weight> Load(Ops& ops, const Matrix& w, WeightType type,
 
 // Calls fn with every CPU backend this machine can run. The SIMD target is global, hence the
 // callback.
-void ForEachCpu(const std::function<void(Ops&)>& fn);
+void ForEachCpu(const std::function<void(Ops&)>& fn, bool int8_attention = false);
 // Likewise, and with the reference.
-void ForEachBackend(const std::function<void(Ops&)>& fn);
+void ForEachBackend(const std::function<void(Ops&)>& fn, bool int8_attention = false);
 // Likewise with every SIMD target.
 void ForEachTarget(const std::function<void()>& fn);
 

@@ -6,11 +6,11 @@
 
 #include "gtest/gtest.h"
 #include "kernels/bf16.h"
-#include "kernels/cpu/dnnl_isa.h"
 #include "kernels/cpu/four_bit_kernels.h"
 #include "kernels/cpu/native_bf16.h"
 #include "kernels/cpu/quantize.h"
 #include "kernels/cpu/tiled_gemv.h"
+#include "kernels/cpu/vnni.h"
 #include "tests/kernels/products.h"
 
 namespace skipserve::testing {

@@ -18,8 +18,9 @@
 namespace skipserve::cpu {
 namespace {
 
-constexpr int64_t kTaskPanels = 16;     // of queries that share one pass over K and V, at most
-constexpr int64_t kTasksPerThread = 8;  // so that the threads end together
+constexpr int64_t kTaskPanels = 16;        // of queries that share one pass over K and V, at most
+constexpr int64_t kTasksPerThread = 8;     // so that the threads end together
+constexpr size_t kPackedBytes = 16 << 20;  // of packed keys held at once
 constexpr int64_t kPackedTasksPerThread = 3;  // fewer, each packs K and V for itself
 
 constexpr int64_t kPiecesPerThread = 4;
@@ -98,30 +99,60 @@ void CpuOps::PrefillAttention(TensorView q, absl::Span<const KvSegment> segments
   if (tiles > full) tiles -= tiles % full;  // a large task is of full tiles
   const int64_t rows = std::max<int64_t>(1, tiles * tile / group);
 
+  // As many heads at once as their packed keys have room for, one at least.
+  const int64_t block_keys = packed ? packed->block_keys() : 0;
+  const auto blocks_of = [&](const KvSegment& s) {
+    return block_keys == 0 ? 0 : (s.kv_len + block_keys - 1) / block_keys;
+  };
   std::vector<PrefillTask> tasks;
+  std::vector<KeyBlock> blocks;
   for (const KvSegment& s : segments) {
-    for (int64_t h = 0; h < pool.layout.kv_heads; ++h) {
-      for (int64_t row = 0; row < s.row_count; row += rows) {
-        tasks.push_back({&s, h, row, std::min(rows, s.row_count - row)});
+    for (int64_t h = 0; h < pool.layout.kv_heads && s.row_count > 0; ++h) {
+      const size_t more = blocks.size() + blocks_of(s);
+      if (!blocks.empty() && more * packed->BlockBytes() > kPackedBytes) {
+        RunPrefill(tasks, blocks, q, pool, out);
       }
+      for (int64_t row = 0; row < s.row_count; row += rows) {
+        tasks.push_back({&s, h, row, std::min(rows, s.row_count - row), blocks.size()});
+      }
+      for (int64_t block = 0; block < blocks_of(s); ++block) blocks.push_back({&s, h, block});
     }
   }
+  RunPrefill(tasks, blocks, q, pool, out);
+}
+
+// Packs the blocks and runs the tasks, which are none then.
+void CpuOps::RunPrefill(std::vector<PrefillTask>& tasks, std::vector<KeyBlock>& blocks,
+                        TensorView q, const KvPool& pool, TensorView out) {
+  const PackedAttention* const packed = FindPackedAttention(pool.layout);
+  std::byte* const keys =
+      blocks.empty() ? nullptr
+                     : static_cast<std::byte*>(shared_.Bytes(blocks.size() * packed->BlockBytes()));
+  pool_.ParallelFor(static_cast<int64_t>(blocks.size()), [&](int64_t i, int thread) {
+    const KeyBlock& b = blocks[i];
+    packed->Pack(*b.segment, b.kv_head, b.block, pool, scratch_[thread],
+                 keys + i * packed->BlockBytes());
+  });
   const auto cost = [](const PrefillTask& t) {
     return t.num_rows * (t.segment->kv_len - t.segment->row_count + t.first_row + t.num_rows);
   };
   std::stable_sort(tasks.begin(), tasks.end(), [&](const PrefillTask& a, const PrefillTask& b) {
     return cost(a) > cost(b);  // the longest first, or the last one keeps everybody waiting
   });
+  const int64_t group = q.cols / pool.layout.head_dim / pool.layout.kv_heads;
   pool_.ParallelFor(static_cast<int64_t>(tasks.size()), [&](int64_t i, int thread) {
     const PrefillTask& t = tasks[i];
     Scratch& scratch = scratch_[thread];
     if (packed != nullptr) {
-      packed->Run(t, q, group, pool, scratch.Bytes(packed->ScratchBytes(t.num_rows, group)), out);
+      void* const bytes = scratch.Bytes(packed->ScratchBytes(t.num_rows, group));
+      packed->Run(t, q, group, pool, keys, bytes, out);
     } else {
       void* const bytes = scratch.Bytes(PrefillScratchBytes(t.num_rows, group, pool.layout));
       cpu::PrefillAttention(t, q, group, pool, bytes, out);
     }
   });
+  tasks.clear();
+  blocks.clear();
 }
 
 void CpuOps::DecodeAttention(TensorView q, absl::Span<const KvSegment> segments, const KvPool& pool,

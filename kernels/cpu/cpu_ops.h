@@ -143,7 +143,14 @@ class CpuOps : public Ops {
   absl::StatusOr<std::unique_ptr<Weight>> LoadFourBits(const WeightSource& source, WeightUse use);
   absl::StatusOr<std::unique_ptr<Weight>> LoadTiled(const WeightSource& source, WeightType type,
                                                     WeightUse use);
+  struct KeyBlock {  // of one KV head
+    const KvSegment* segment;
+    int64_t kv_head;
+    int64_t block;
+  };
   const PackedAttention* FindPackedAttention(const KvLayout& layout);
+  void RunPrefill(std::vector<PrefillTask>& tasks, std::vector<KeyBlock>& blocks, TensorView q,
+                  const KvPool& pool, TensorView out);
 
   const bool int8_attention_;
   ThreadPool pool_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <numeric>
 
 #include "kernels/cpu/carver.h"
 #include "kernels/cpu/kv_codes.h"
@@ -27,7 +28,7 @@ constexpr float kMostWeight = 32767.0f;
 constexpr float kLowest = -1e30f;
 constexpr float kLeastScale = 1e-30f;  // of a V of zeros, whose weight counts all the same
 
-// What a task keeps between key blocks, and the block at hand.
+// What a task keeps between key blocks.
 struct State {
   int64_t dim = 0;
   int64_t columns = 0;          // up to whole tiles
@@ -37,42 +38,39 @@ struct State {
   float* max = nullptr;         // [columns] largest exponent so far, V's scale in it
   float* sum = nullptr;         // [columns, kLanes] of weights, V's scale not in them
   int64_t* visible = nullptr;   // [columns] keys of the block that a column sees
-  uint32_t* k = nullptr;        // [dim / 4, kKeys] four codes a word
-  int32_t* k_offset = nullptr;  // [kKeys] what sums start from, as q's codes are unsigned
-  float* k_scale = nullptr;     // [kKeys]
-  uint32_t* v = nullptr;        // [kKeys / 2, dim] codes of two keys a word, 16 bits each
-  float* v_exponent = nullptr;  // [kKeys] log2 of V's scale
-  float* v_inverse = nullptr;   // [kKeys] 1 / V's scale; NaN where K or V is not finite
   float* exponents = nullptr;   // [kRows, kKeys] of weights
   uint32_t* weights = nullptr;  // [kRows, kKeys / 2] two of 15 bits a word
-  float* row = nullptr;         // [dim]
-  int8_t* codes = nullptr;      // [kKeys, dim]
+
+  State(int64_t c, int64_t d, Carver& carver)
+      : dim(d),
+        columns((c + kRows - 1) / kRows * kRows),
+        q(carver.Take<uint32_t>(columns * dim / 4)),
+        q_scale(carver.Take<float>(columns)),
+        o(carver.Take<float>(columns * dim)),
+        max(carver.Take<float>(columns)),
+        sum(carver.Take<float>(columns * kLanes)),
+        visible(carver.Take<int64_t>(columns)),
+        exponents(carver.Take<float>(kRows * kKeys)),
+        weights(carver.Take<uint32_t>(kRows * kKeys / 2)) {}
 };
 
-State Carve(int64_t columns, int64_t dim, std::byte* base, size_t* bytes) {
-  State s;
-  s.dim = dim;
-  s.columns = (columns + kRows - 1) / kRows * kRows;
-  Carver carver(base);
-  s.q = carver.Take<uint32_t>(s.columns * dim / 4);
-  s.q_scale = carver.Take<float>(s.columns);
-  s.o = carver.Take<float>(s.columns * dim);
-  s.max = carver.Take<float>(s.columns);
-  s.sum = carver.Take<float>(s.columns * kLanes);
-  s.visible = carver.Take<int64_t>(s.columns);
-  s.k = carver.Take<uint32_t>(dim / 4 * kKeys);
-  s.k_offset = carver.Take<int32_t>(kKeys);
-  s.k_scale = carver.Take<float>(kKeys);
-  s.v = carver.Take<uint32_t>(kKeys / 2 * dim);
-  s.v_exponent = carver.Take<float>(kKeys);
-  s.v_inverse = carver.Take<float>(kKeys);
-  s.exponents = carver.Take<float>(kRows * kKeys);
-  s.weights = carver.Take<uint32_t>(kRows * kKeys / 2);
-  s.row = carver.Take<float>(dim);
-  s.codes = carver.Take<int8_t>(kKeys * dim);
-  *bytes = carver.used();
-  return s;
-}
+// A packed block.
+struct Keys {
+  uint32_t* k;        // [dim / 4, kKeys] four codes a word
+  int32_t* k_offset;  // [kKeys] what sums start from, as q's codes are unsigned
+  float* k_scale;     // [kKeys]
+  uint32_t* v;        // [kKeys / 2, dim] codes of two keys a word, 16 bits each
+  float* v_exponent;  // [kKeys] log2 of V's scale
+  float* v_inverse;   // [kKeys] 1 / V's scale; NaN where K or V is not finite
+
+  Keys(int64_t dim, Carver& carver)
+      : k(carver.Take<uint32_t>(dim / 4 * kKeys)),
+        k_offset(carver.Take<int32_t>(kKeys)),
+        k_scale(carver.Take<float>(kKeys)),
+        v(carver.Take<uint32_t>(kKeys / 2 * dim)),
+        v_exponent(carver.Take<float>(kKeys)),
+        v_inverse(carver.Take<float>(kKeys)) {}
+};
 
 // Column c of the task is row c / group, head c % group.
 void LoadQueries(const PrefillTask& t, TensorView q, int64_t group, const State& s) {
@@ -95,40 +93,21 @@ void LoadQueries(const PrefillTask& t, TensorView q, int64_t group, const State&
   std::fill_n(s.sum, s.columns * kLanes, 0.0f);
 }
 
-// K (or V) of the token at `i` of those that were found, in float32.
-class Vectors {
- public:
-  Vectors(const PrefillTask& t, const KvPool& pool, bool is_v, int64_t begin, int64_t count)
-      : layout_(pool.layout) {
-    switch (layout_.dtype) {
-      case DType::kF32:
-        KvRows<float>(pool, *t.segment, t.kv_head, is_v, begin, count, floats_);
-        break;
-      case DType::kBF16:
-        KvRows<uint16_t>(pool, *t.segment, t.kv_head, is_v, begin, count, halves_);
-        break;
-      case DType::kInt8:
-        KvCodeRows(pool, *t.segment, t.kv_head, is_v, begin, count, codes_, halves_);
-        break;
-    }
+// K (or V) of tokens [begin, begin + count) in float32, [count, head_dim].
+void ReadRows(const KvSegment& segment, int64_t kv_head, const KvPool& pool, bool is_v,
+              int64_t begin, int64_t count, float* to) {
+  const int64_t dim = pool.layout.head_dim;
+  if (pool.layout.dtype == DType::kBF16) {
+    const uint16_t* rows[kKeys];
+    KvRows<uint16_t>(pool, segment, kv_head, is_v, begin, count, rows);
+    for (int64_t i = 0; i < count; ++i) ExpandBf16(rows[i], dim, to + i * dim);
+  } else {
+    const int8_t* codes[kKeys];
+    const uint16_t* scales[kKeys];
+    KvCodeRows(pool, segment, kv_head, is_v, begin, count, codes, scales);
+    for (int64_t i = 0; i < count; ++i) ExpandKv(codes[i], scales[i], dim, to + i * dim);
   }
-
-  const float* At(int64_t i, float* room) const {
-    if (layout_.dtype == DType::kF32) return floats_[i];
-    if (layout_.dtype == DType::kBF16) {
-      ExpandBf16(halves_[i], layout_.head_dim, room);
-    } else {
-      ExpandKv(codes_[i], halves_[i], layout_.head_dim, room);
-    }
-    return room;
-  }
-
- private:
-  const KvLayout& layout_;
-  const float* floats_[kKeys];
-  const uint16_t* halves_[kKeys];  // values, or scales of codes
-  const int8_t* codes_[kKeys];
-};
+}
 
 // log2 of x > 0, NaN for NaN; the mantissa's by a polynomial (least maximum error, degree 5:
 // 1e-05).
@@ -143,45 +122,36 @@ SKIPSERVE_VNNI inline __m512 Log2(__m512 x) {
   return _mm512_fmadd_ps(p, f, _mm512_getexp_ps(x));
 }
 
-// Rounds K and V of tokens [begin, begin + count); what follows them is zero and seen by nobody.
-SKIPSERVE_VNNI void LoadKeys(const PrefillTask& t, const KvPool& pool, int64_t begin, int64_t count,
-                             const State& s) {
-  const int64_t words = s.dim / 4;
-  const Vectors keys(t, pool, false, begin, count), values(t, pool, true, begin, count);
-  std::fill(s.codes + count * s.dim, s.codes + kKeys * s.dim, int8_t{0});
+// Of codes [kKeys, dim] and scales.
+SKIPSERVE_VNNI void PackKeys(const int8_t* codes, int64_t dim, const Keys& to) {
   for (int64_t i = 0; i < kKeys; ++i) {
-    int8_t* const codes = s.codes + i * s.dim;
-    s.k_scale[i] = i < count ? QuantizeRow(keys.At(i, s.row), s.dim, codes) : 0.0f;
-    int sum = 0;
-    for (int64_t j = 0; j < s.dim; ++j) sum += codes[j];
-    s.k_offset[i] = -TiledWeights::kUnsigned * sum;
+    to.k_offset[i] =
+        -TiledWeights::kUnsigned * std::accumulate(codes + i * dim, codes + (i + 1) * dim, 0);
   }
-  for (int64_t w = 0; w < words; ++w) {
+  for (int64_t w = 0; w < dim / 4; ++w) {
     for (int64_t i = 0; i < kKeys; ++i) {
-      std::memcpy(s.k + w * kKeys + i, s.codes + i * s.dim + 4 * w, sizeof(uint32_t));
+      std::memcpy(to.k + w * kKeys + i, codes + i * dim + 4 * w, sizeof(uint32_t));
     }
   }
-  for (int64_t i = 0; i < kKeys; ++i) {
-    int8_t* const codes = s.codes + i * s.dim;
-    s.v_exponent[i] = i < count ? QuantizeRow(values.At(i, s.row), s.dim, codes) : 0.0f;
-  }
+}
+
+SKIPSERVE_VNNI void PackValues(const int8_t* codes, int64_t dim, const Keys& to) {
   for (int64_t i = 0; i < kKeys; i += kLanes) {
     const __m512 scale =
-        _mm512_max_ps(_mm512_set1_ps(kLeastScale), _mm512_loadu_ps(s.v_exponent + i));
-    const __m512 bad = _mm512_mul_ps(_mm512_loadu_ps(s.k_scale + i), _mm512_setzero_ps());
-    _mm512_storeu_ps(s.v_exponent + i, Log2(scale));
-    _mm512_storeu_ps(s.v_inverse + i,
+        _mm512_max_ps(_mm512_set1_ps(kLeastScale), _mm512_loadu_ps(to.v_exponent + i));
+    const __m512 bad = _mm512_mul_ps(_mm512_loadu_ps(to.k_scale + i), _mm512_setzero_ps());
+    _mm512_storeu_ps(to.v_exponent + i, Log2(scale));
+    _mm512_storeu_ps(to.v_inverse + i,
                      _mm512_add_ps(_mm512_div_ps(_mm512_set1_ps(1.0f), scale), bad));
   }
   // Weights leave packs_epi32 in fours of two vectors in turn.
-  uint32_t* to = s.v;
+  uint32_t* at = to.v;
   for (int64_t both = 0; both < kKeys; both += 2 * kLanes) {
-    for (int64_t w = 0; w < kLanes; ++w, to += s.dim) {
+    for (int64_t w = 0; w < kLanes; ++w, at += dim) {
       const int64_t key = both + w / 4 * 4 + w % 4 / 2 * kLanes + w % 2 * 2;
-      const int8_t* const codes = s.codes + key * s.dim;
-      for (int64_t j = 0; j < s.dim; ++j) {
-        const auto first = static_cast<uint16_t>(codes[j]);
-        to[j] = first | static_cast<uint32_t>(codes[s.dim + j]) << 16;
+      const int8_t* const first = codes + key * dim;
+      for (int64_t j = 0; j < dim; ++j) {
+        at[j] = static_cast<uint16_t>(first[j]) | static_cast<uint32_t>(first[dim + j]) << 16;
       }
     }
   }
@@ -210,7 +180,7 @@ SKIPSERVE_VNNI inline __m128 Exp2(__m128 x) {
 // exponents = the scores of a tile's rows, V's scale in them, nothing for keys that a row does not
 // see. most: the largest of each row.
 template <bool kWhole>
-SKIPSERVE_VNNI void Score(const State& s, int64_t column, float (&most)[kRows]) {
+SKIPSERVE_VNNI void Score(const State& s, const Keys& keys, int64_t column, float (&most)[kRows]) {
   const int64_t words = s.dim / 4;
   const uint32_t* const q = s.q + column * words;
   __m512 largest[kRows];
@@ -221,10 +191,10 @@ SKIPSERVE_VNNI void Score(const State& s, int64_t column, float (&most)[kRows]) 
     for (int64_t r = 0; r < kRows; ++r) {
 #pragma GCC unroll 4
       for (int64_t v = 0; v < kVectors; ++v) {
-        sums[r][v] = _mm512_loadu_si512(s.k_offset + first + v * kLanes);
+        sums[r][v] = _mm512_loadu_si512(keys.k_offset + first + v * kLanes);
       }
     }
-    const uint32_t* k = s.k + first;
+    const uint32_t* k = keys.k + first;
     for (int64_t w = 0; w < words; ++w, k += kKeys) {
       __m512i four[kVectors];
       for (int64_t v = 0; v < kVectors; ++v) four[v] = _mm512_loadu_si512(k + v * kLanes);
@@ -243,8 +213,8 @@ SKIPSERVE_VNNI void Score(const State& s, int64_t column, float (&most)[kRows]) 
       for (int64_t v = 0; v < kVectors; ++v) {
         const int64_t key = first + v * kLanes;
         const __m512 scaled =
-            _mm512_mul_ps(_mm512_cvtepi32_ps(sums[r][v]), _mm512_loadu_ps(s.k_scale + key));
-        __m512 x = _mm512_fmadd_ps(scaled, by, _mm512_loadu_ps(s.v_exponent + key));
+            _mm512_mul_ps(_mm512_cvtepi32_ps(sums[r][v]), _mm512_loadu_ps(keys.k_scale + key));
+        __m512 x = _mm512_fmadd_ps(scaled, by, _mm512_loadu_ps(keys.v_exponent + key));
         if constexpr (!kWhole) {
           x = _mm512_mask_mov_ps(_mm512_set1_ps(-INFINITY), Seen(s, column + r, key), x);
         }
@@ -259,8 +229,8 @@ SKIPSERVE_VNNI void Score(const State& s, int64_t column, float (&most)[kRows]) 
 // Weights of a tile's rows, each relative to its largest of the block. by: what makes them relative
 // to all that were seen.
 template <bool kWhole>
-SKIPSERVE_VNNI void Weigh(const State& s, int64_t column, const float (&most)[kRows],
-                          float (&by)[kRows]) {
+SKIPSERVE_VNNI void Weigh(const State& s, const Keys& keys, int64_t column,
+                          const float (&most)[kRows], float (&by)[kRows]) {
   float* const max = s.max + column;
   const __m128 block = _mm_loadu_ps(most), old = _mm_loadu_ps(max);
   const __m128 larger = _mm_max_ps(block, old);
@@ -279,7 +249,7 @@ SKIPSERVE_VNNI void Weigh(const State& s, int64_t column, const float (&most)[kR
         const __m512 x = _mm512_loadu_ps(s.exponents + r * kKeys + key);
         const __m512 p = Exp2(_mm512_sub_ps(x, base));
         codes[i] = _mm512_cvtps_epi32(_mm512_mul_ps(p, _mm512_set1_ps(kMostWeight)));
-        __m512 inverse = _mm512_loadu_ps(s.v_inverse + key);
+        __m512 inverse = _mm512_loadu_ps(keys.v_inverse + key);
         if constexpr (!kWhole) inverse = _mm512_maskz_mov_ps(Seen(s, column + r, key), inverse);
         total = _mm512_fmadd_ps(p, inverse, total);
       }
@@ -300,14 +270,15 @@ SKIPSERVE_VNNI void Weigh(const State& s, int64_t column, const float (&most)[kR
 }
 
 // o += the weights of a tile's rows by V.
-SKIPSERVE_VNNI void AddValues(const State& s, int64_t column, const float (&by)[kRows]) {
+SKIPSERVE_VNNI void AddValues(const State& s, const Keys& keys, int64_t column,
+                              const float (&by)[kRows]) {
   constexpr int64_t kPairs = kKeys / 2;
   for (int64_t first = 0; first < s.dim; first += kTile) {
     __m512i sums[kRows][kVectors];
     for (auto& of_row : sums) {
       for (__m512i& sum : of_row) sum = _mm512_setzero_si512();
     }
-    const uint32_t* value = s.v + first;
+    const uint32_t* value = keys.v + first;
     for (int64_t w = 0; w < kPairs; ++w, value += s.dim) {
       __m512i two[kVectors];
       for (int64_t v = 0; v < kVectors; ++v) two[v] = _mm512_loadu_si512(value + v * kLanes);
@@ -330,11 +301,11 @@ SKIPSERVE_VNNI void AddValues(const State& s, int64_t column, const float (&by)[
 }
 
 template <bool kWhole>
-SKIPSERVE_VNNI void Attend(const State& s, int64_t column) {
+SKIPSERVE_VNNI void Attend(const State& s, const Keys& keys, int64_t column) {
   float most[kRows], by[kRows];
-  Score<kWhole>(s, column, most);
-  Weigh<kWhole>(s, column, most, by);
-  AddValues(s, column, by);
+  Score<kWhole>(s, keys, column, most);
+  Weigh<kWhole>(s, keys, column, most, by);
+  AddValues(s, keys, column, by);
 }
 
 SKIPSERVE_VNNI float SumOf(const float* lanes) {
@@ -360,21 +331,50 @@ class VnniAttention : public PackedAttention {
 
   size_t ScratchBytes(int64_t num_rows, int64_t group) const override {
     alignas(64) std::byte base[1];
-    size_t bytes = 0;
-    Carve(num_rows * group, dim_, base, &bytes);
-    return bytes;
+    Carver carver(base);
+    const State measured(num_rows * group, dim_, carver);
+    return carver.used();
   }
 
-  void Run(const PrefillTask& task, TensorView q, int64_t group, const KvPool& pool, void* scratch,
-           TensorView out) const override {
+  int64_t block_keys() const override { return kKeys; }
+  size_t BlockBytes() const override {
+    alignas(64) std::byte base[1];
+    Carver carver(base);
+    const Keys measured(dim_, carver);
+    return carver.used();
+  }
+
+  // What follows the last token is zero and seen by nobody.
+  void Pack(const KvSegment& segment, int64_t kv_head, int64_t block, const KvPool& pool,
+            Scratch& scratch, std::byte* to) const override {
+    Carver carver(to);
+    const Keys keys(dim_, carver);
+    const int64_t begin = block * kKeys, count = std::min(kKeys, segment.kv_len - begin);
+    float* const rows = scratch.Floats(kKeys * dim_ + kKeys * dim_ / sizeof(float));
+    auto* const codes = reinterpret_cast<int8_t*>(rows + kKeys * dim_);
+    std::fill(codes + count * dim_, codes + kKeys * dim_, int8_t{0});
+    std::fill(keys.k_scale + count, keys.k_scale + kKeys, 0.0f);
+    std::fill(keys.v_exponent + count, keys.v_exponent + kKeys, 0.0f);
+    ReadRows(segment, kv_head, pool, /*is_v=*/false, begin, count, rows);
+    QuantizeRows(rows, count, dim_, codes, keys.k_scale);
+    PackKeys(codes, dim_, keys);
+    ReadRows(segment, kv_head, pool, /*is_v=*/true, begin, count, rows);
+    QuantizeRows(rows, count, dim_, codes, keys.v_exponent);
+    PackValues(codes, dim_, keys);
+  }
+
+  void Run(const PrefillTask& task, TensorView q, int64_t group, const KvPool&,
+           const std::byte* blocks, void* scratch, TensorView out) const override {
     const int64_t columns = task.num_rows * group;
-    size_t bytes = 0;
-    const State s = Carve(columns, dim_, static_cast<std::byte*>(scratch), &bytes);
+    Carver carver(static_cast<std::byte*>(scratch));
+    const State s(columns, dim_, carver);
     LoadQueries(task, q, group, s);
     const int64_t first = task.segment->kv_len - task.segment->row_count + task.first_row;
     const int64_t end = first + task.num_rows;
     for (int64_t begin = 0; begin < end; begin += kKeys) {
-      LoadKeys(task, pool, begin, std::min(kKeys, end - begin), s);
+      const size_t number = task.first_block + begin / kKeys;
+      Carver block(const_cast<std::byte*>(blocks) + number * BlockBytes());
+      const Keys keys(dim_, block);
       for (int64_t c = 0; c < s.columns; ++c) {
         const int64_t seen = c < columns ? first + c / group + 1 - begin : 0;
         s.visible[c] = std::clamp<int64_t>(seen, 0, kKeys);
@@ -383,9 +383,9 @@ class VnniAttention : public PackedAttention {
         const auto [least, most] = std::minmax_element(s.visible + c, s.visible + c + kRows);
         if (*most == 0) continue;
         if (*least == kKeys) {
-          Attend<true>(s, c);
+          Attend<true>(s, keys, c);
         } else {
-          Attend<false>(s, c);
+          Attend<false>(s, keys, c);
         }
       }
     }

@@ -12,7 +12,8 @@
 
 namespace skipserve::cpu {
 
-// Null where the machine has no VNNI or head_dim is no multiple of 64. Over a pool of any type.
+// Null where the machine has no VNNI or head_dim is no multiple of 64. Over a pool of bf16 or of 8
+// bits.
 std::unique_ptr<PackedAttention> MakeInt8Attention(int64_t head_dim);
 
 }  // namespace skipserve::cpu

@@ -1,5 +1,6 @@
 // PrefillAttention by products of fewer bits than float32: K and V of a key block are packed once
-// for all of a task's queries. Immutable; Run is thread-safe in the scratch it is given.
+// for all of a task's queries, or once for all tasks. Immutable; thread-safe in the scratch that is
+// given.
 #pragma once
 
 #include <cstddef>
@@ -7,6 +8,7 @@
 #include <memory>
 
 #include "kernels/cpu/prefill_attention.h"
+#include "kernels/cpu/scratch.h"
 #include "kernels/ops.h"
 
 namespace skipserve::cpu {
@@ -26,8 +28,15 @@ class PackedAttention {
   virtual int64_t head_dim() const = 0;
   virtual size_t ScratchBytes(int64_t num_rows, int64_t group) const = 0;
 
+  // Where keys are packed for all tasks of a KV head: how many make a block, and what it takes.
+  virtual int64_t block_keys() const { return 0; }
+  virtual size_t BlockBytes() const { return 0; }
+  virtual void Pack(const KvSegment&, int64_t /*kv_head*/, int64_t /*block*/, const KvPool&,
+                    Scratch&, std::byte* /*to*/) const {}
+
+  // keys: the blocks that Pack has made, those of the task's head from task.first_block on.
   virtual void Run(const PrefillTask& task, TensorView q, int64_t group, const KvPool& pool,
-                   void* scratch, TensorView out) const = 0;
+                   const std::byte* keys, void* scratch, TensorView out) const = 0;
 };
 
 }  // namespace skipserve::cpu

@@ -116,10 +116,45 @@ float Quantize(const float* from, int64_t count, Range range, int8_t* to) {
   return range.most / 127.0f;
 }
 
-float RotateAndQuantize(const float* from, int64_t count, float* rotated, int8_t* to) {
-  Range range;
-  Rotate(from, count, rotated, range);
-  return Quantize(rotated, count, range, to);
+// One run, which never leaves the registers.
+float RotateAndQuantizeRun(const float* from, int8_t* to) {
+  const D d;
+  const hn::Rebind<int8_t, D> d8;
+  const hn::Rebind<int16_t, D> d16;
+  constexpr int64_t kVectors = kRun / hn::MaxLanes(D());
+  V v[kVectors];
+  for (int64_t i = 0; i < kVectors; ++i) v[i] = hn::LoadU(d, from + i * hn::Lanes(d));
+  RotateRun(d, v);
+  V most = hn::Zero(d), bad = hn::Zero(d);
+  for (const V& x : v) {
+    most = hn::Max(most, hn::Abs(x));
+    bad = hn::MulAdd(x, hn::Zero(d), bad);
+  }
+  const Range range = {hn::GetLane(hn::MaxOfLanes(d, most)), hn::GetLane(hn::SumOfLanes(d, bad))};
+  if (!(range.bad == 0.0f) || range.most < kTiny) {
+    std::fill_n(to, kRun, int8_t{0});
+    return range.bad;
+  }
+  const V inverse = hn::Set(d, 127.0f / range.most);
+  for (int64_t i = 0; i < kVectors; ++i) {
+    const auto code = hn::NearestInt(hn::Mul(v[i], inverse));
+    hn::StoreU(hn::DemoteTo(d8, hn::DemoteTo(d16, code)), d8, to + i * hn::Lanes(d));
+  }
+  return range.most / 127.0f;
+}
+
+// rotated: room for a row.
+void RotateAndQuantize(const float* from, int64_t rows, int64_t count, float* rotated, int8_t* to,
+                       float* scales) {
+  for (int64_t i = 0; i < rows; ++i, from += count, to += count) {
+    if (count == kRun) {
+      scales[i] = RotateAndQuantizeRun(from, to);
+    } else {
+      Range range;
+      Rotate(from, count, rotated, range);
+      scales[i] = Quantize(rotated, count, range, to);
+    }
+  }
 }
 
 void GroupsTo8Bits(const float* from, int64_t count, int8_t* to, float* scales, float* sums) {
@@ -204,9 +239,14 @@ HWY_EXPORT(Scale);
 HWY_EXPORT(ScaledSwiGlu);
 
 float QuantizeRow(const float* from, int64_t n, int8_t* to) {
+  float scale;
+  QuantizeRows(from, 1, n, to, &scale);
+  return scale;
+}
+void QuantizeRows(const float* from, int64_t rows, int64_t n, int8_t* to, float* scales) {
   thread_local std::vector<float> rotated;
   rotated.resize(n);
-  return HWY_DYNAMIC_DISPATCH(RotateAndQuantize)(from, n, rotated.data(), to);
+  HWY_DYNAMIC_DISPATCH(RotateAndQuantize)(from, rows, n, rotated.data(), to, scales);
 }
 void RotateRow(float* x, int64_t n) { HWY_DYNAMIC_DISPATCH(RotateInPlace)(x, n); }
 void QuantizeGroups(const float* from, int64_t n, int8_t* to, float* scales, float* sums) {

@@ -15,6 +15,9 @@ void RotateRow(float* x, int64_t n);
 // scale; NaN where the row holds a NaN or an infinity.
 float QuantizeRow(const float* from, int64_t n, int8_t* to);
 
+// The same of rows that lie one after the other.
+void QuantizeRows(const float* from, int64_t rows, int64_t n, int8_t* to, float* scales);
+
 // Each group of 32 of the row, not rotated, = its scale * to; sums are of a group's scale * to. A
 // group's scale is NaN where it holds a NaN or an infinity. n is a multiple of 32.
 void QuantizeGroups(const float* from, int64_t n, int8_t* to, float* scales, float* sums);

@@ -428,6 +428,19 @@ TEST(Attention, WeightsAddUpToOne) {
   }
 }
 
+// More packed keys than are held at once.
+TEST(Attention, ManyHeadsOfManyKeys) {
+  const Shape s = {8, 8, 320, 32, DType::kBF16, true};
+  const std::vector<Rows> batch = {{5, 2100}, {2, 300}};
+  const auto sequences = RandomSequences(s, batch, 81);
+  const Matrix q = RoundedTo(s.dtype, Random(7, s.heads * s.head_dim, 82));
+  const Matrix expected = Expected(s, kPrefill, sequences, q, batch);
+  const auto ops = MakeCpuOps(2, s.int8);
+  const PagedCache cache(*ops, LayoutOf(s), sequences, true);
+  EXPECT_LE(MaxDifference(Attend(*ops, kPrefill, cache, q, Segments(cache, batch)), expected),
+            Tolerance(s, kPrefill, q, sequences));
+}
+
 TEST(Attention, BadNumbersDoNoHarm) {
   for (const Shape& s : {Shape{3, 1, 16, 8, DType::kF32}, Shape{3, 1, 64, 32, DType::kBF16},
                          Shape{3, 1, 64, 32, DType::kInt8}, Shape{3, 1, 64, 32, DType::kBF16, true},

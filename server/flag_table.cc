@@ -47,8 +47,9 @@ std::vector<Flag> MakeTable() {
            "that the file has in 4 bits stay so, others are as with int8); auto is bf16."),
       Bind(kAll, "Model", "kv-dtype", FIELD(engine.kv_dtype),
            "Of KV: f32, bf16, or int8 (about half the memory of bf16; a scale for each 32 values); "
-           "or auto, which is f32 beside weights in f32, else bf16. Where the machine is fast at "
-           "bf16, prompts' attention computes in it but for f32."),
+           "or auto, which is f32 beside weights in f32, else bf16. Unless it is f32, prompts' "
+           "attention computes in bf16 where the machine is fast at it, and beside weights in int8 "
+           "in 8 bits where the machine has VNNI and no AMX."),
       Bind(kAll, "Model", "threads", FIELD(engine.threads),
            "Threads that compute; 0: as many as the cores this process may use.", {0, 4096}),
       Bind(kRuns, "Model", "kv-memory-mb", FIELD(engine.kv_memory_mb),

@@ -2,31 +2,26 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
-#include <numeric>
 
 #include "kernels/cpu/carver.h"
-#include "kernels/cpu/kv_codes.h"
+#include "kernels/cpu/int8_keys.h"
 #include "kernels/cpu/quantize.h"
-#include "kernels/cpu/row_kernels.h"
 #include "kernels/cpu/tiled_weights.h"
 #include "kernels/cpu/vnni.h"
-#include "kernels/kv_slot.h"
 
 namespace skipserve::cpu {
 
 #if defined(__x86_64__)
 namespace {
 
-constexpr int64_t kRows = 4;    // (query, head) pairs of a register tile
-constexpr int64_t kKeys = 128;  // of a block; its K and V fill half of L1
+constexpr int64_t kRows = 4;  // (query, head) pairs of a register tile
+constexpr int64_t kKeys = Int8Keys::kCount;
 constexpr int64_t kLanes = 16;
 constexpr int64_t kTile = 64;  // keys or dimensions of a register tile: 16 sums beside 4 rows
 constexpr int64_t kVectors = kTile / kLanes;
 constexpr int64_t kKeyVectors = kKeys / kLanes;
 constexpr float kMostWeight = 32767.0f;
 constexpr float kLowest = -1e30f;
-constexpr float kLeastScale = 1e-30f;  // of a V of zeros, whose weight counts all the same
 
 // What a task keeps between key blocks.
 struct State {
@@ -54,24 +49,6 @@ struct State {
         weights(carver.Take<uint32_t>(kRows * kKeys / 2)) {}
 };
 
-// A packed block.
-struct Keys {
-  uint32_t* k;        // [dim / 4, kKeys] four codes a word
-  int32_t* k_offset;  // [kKeys] what sums start from, as q's codes are unsigned
-  float* k_scale;     // [kKeys]
-  uint32_t* v;        // [kKeys / 2, dim] codes of two keys a word, 16 bits each
-  float* v_exponent;  // [kKeys] log2 of V's scale
-  float* v_inverse;   // [kKeys] 1 / V's scale; NaN where K or V is not finite
-
-  Keys(int64_t dim, Carver& carver)
-      : k(carver.Take<uint32_t>(dim / 4 * kKeys)),
-        k_offset(carver.Take<int32_t>(kKeys)),
-        k_scale(carver.Take<float>(kKeys)),
-        v(carver.Take<uint32_t>(kKeys / 2 * dim)),
-        v_exponent(carver.Take<float>(kKeys)),
-        v_inverse(carver.Take<float>(kKeys)) {}
-};
-
 // Column c of the task is row c / group, head c % group.
 void LoadQueries(const PrefillTask& t, TensorView q, int64_t group, const State& s) {
   const int64_t columns = t.num_rows * group;
@@ -91,70 +68,6 @@ void LoadQueries(const PrefillTask& t, TensorView q, int64_t group, const State&
   std::fill_n(s.o, s.columns * s.dim, 0.0f);
   std::fill_n(s.max, s.columns, kLowest);
   std::fill_n(s.sum, s.columns * kLanes, 0.0f);
-}
-
-// K (or V) of tokens [begin, begin + count) in float32, [count, head_dim].
-void ReadRows(const KvSegment& segment, int64_t kv_head, const KvPool& pool, bool is_v,
-              int64_t begin, int64_t count, float* to) {
-  const int64_t dim = pool.layout.head_dim;
-  if (pool.layout.dtype == DType::kBF16) {
-    const uint16_t* rows[kKeys];
-    KvRows<uint16_t>(pool, segment, kv_head, is_v, begin, count, rows);
-    for (int64_t i = 0; i < count; ++i) ExpandBf16(rows[i], dim, to + i * dim);
-  } else {
-    const int8_t* codes[kKeys];
-    const uint16_t* scales[kKeys];
-    KvCodeRows(pool, segment, kv_head, is_v, begin, count, codes, scales);
-    for (int64_t i = 0; i < count; ++i) ExpandKv(codes[i], scales[i], dim, to + i * dim);
-  }
-}
-
-// log2 of x > 0, NaN for NaN; the mantissa's by a polynomial (least maximum error, degree 5:
-// 1e-05).
-SKIPSERVE_VNNI inline __m512 Log2(__m512 x) {
-  const __m512 f = _mm512_sub_ps(_mm512_getmant_ps(x, _MM_MANT_NORM_1_2, _MM_MANT_SIGN_src),
-                                 _mm512_set1_ps(1.0f));
-  __m512 p = _mm512_set1_ps(0.0463852432f);
-  p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(-0.196269388f));
-  p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0.417595606f));
-  p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(-0.709662773f));
-  p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(1.44196561f));
-  return _mm512_fmadd_ps(p, f, _mm512_getexp_ps(x));
-}
-
-// Of codes [kKeys, dim] and scales.
-SKIPSERVE_VNNI void PackKeys(const int8_t* codes, int64_t dim, const Keys& to) {
-  for (int64_t i = 0; i < kKeys; ++i) {
-    to.k_offset[i] =
-        -TiledWeights::kUnsigned * std::accumulate(codes + i * dim, codes + (i + 1) * dim, 0);
-  }
-  for (int64_t w = 0; w < dim / 4; ++w) {
-    for (int64_t i = 0; i < kKeys; ++i) {
-      std::memcpy(to.k + w * kKeys + i, codes + i * dim + 4 * w, sizeof(uint32_t));
-    }
-  }
-}
-
-SKIPSERVE_VNNI void PackValues(const int8_t* codes, int64_t dim, const Keys& to) {
-  for (int64_t i = 0; i < kKeys; i += kLanes) {
-    const __m512 scale =
-        _mm512_max_ps(_mm512_set1_ps(kLeastScale), _mm512_loadu_ps(to.v_exponent + i));
-    const __m512 bad = _mm512_mul_ps(_mm512_loadu_ps(to.k_scale + i), _mm512_setzero_ps());
-    _mm512_storeu_ps(to.v_exponent + i, Log2(scale));
-    _mm512_storeu_ps(to.v_inverse + i,
-                     _mm512_add_ps(_mm512_div_ps(_mm512_set1_ps(1.0f), scale), bad));
-  }
-  // Weights leave packs_epi32 in fours of two vectors in turn.
-  uint32_t* at = to.v;
-  for (int64_t both = 0; both < kKeys; both += 2 * kLanes) {
-    for (int64_t w = 0; w < kLanes; ++w, at += dim) {
-      const int64_t key = both + w / 4 * 4 + w % 4 / 2 * kLanes + w % 2 * 2;
-      const int8_t* const first = codes + key * dim;
-      for (int64_t j = 0; j < dim; ++j) {
-        at[j] = static_cast<uint16_t>(first[j]) | static_cast<uint32_t>(first[dim + j]) << 16;
-      }
-    }
-  }
 }
 
 // Which of the keys from `key` of the block on a column sees.
@@ -180,7 +93,8 @@ SKIPSERVE_VNNI inline __m128 Exp2(__m128 x) {
 // exponents = the scores of a tile's rows, V's scale in them, nothing for keys that a row does not
 // see. most: the largest of each row.
 template <bool kWhole>
-SKIPSERVE_VNNI void Score(const State& s, const Keys& keys, int64_t column, float (&most)[kRows]) {
+SKIPSERVE_VNNI void Score(const State& s, const Int8Keys& keys, int64_t column,
+                          float (&most)[kRows]) {
   const int64_t words = s.dim / 4;
   const uint32_t* const q = s.q + column * words;
   __m512 largest[kRows];
@@ -229,7 +143,7 @@ SKIPSERVE_VNNI void Score(const State& s, const Keys& keys, int64_t column, floa
 // Weights of a tile's rows, each relative to its largest of the block. by: what makes them relative
 // to all that were seen.
 template <bool kWhole>
-SKIPSERVE_VNNI void Weigh(const State& s, const Keys& keys, int64_t column,
+SKIPSERVE_VNNI void Weigh(const State& s, const Int8Keys& keys, int64_t column,
                           const float (&most)[kRows], float (&by)[kRows]) {
   float* const max = s.max + column;
   const __m128 block = _mm_loadu_ps(most), old = _mm_loadu_ps(max);
@@ -270,7 +184,7 @@ SKIPSERVE_VNNI void Weigh(const State& s, const Keys& keys, int64_t column,
 }
 
 // o += the weights of a tile's rows by V.
-SKIPSERVE_VNNI void AddValues(const State& s, const Keys& keys, int64_t column,
+SKIPSERVE_VNNI void AddValues(const State& s, const Int8Keys& keys, int64_t column,
                               const float (&by)[kRows]) {
   constexpr int64_t kPairs = kKeys / 2;
   for (int64_t first = 0; first < s.dim; first += kTile) {
@@ -301,7 +215,7 @@ SKIPSERVE_VNNI void AddValues(const State& s, const Keys& keys, int64_t column,
 }
 
 template <bool kWhole>
-SKIPSERVE_VNNI void Attend(const State& s, const Keys& keys, int64_t column) {
+SKIPSERVE_VNNI void Attend(const State& s, const Int8Keys& keys, int64_t column) {
   float most[kRows], by[kRows];
   Score<kWhole>(s, keys, column, most);
   Weigh<kWhole>(s, keys, column, most, by);
@@ -337,30 +251,10 @@ class VnniAttention : public PackedAttention {
   }
 
   int64_t block_keys() const override { return kKeys; }
-  size_t BlockBytes() const override {
-    alignas(64) std::byte base[1];
-    Carver carver(base);
-    const Keys measured(dim_, carver);
-    return carver.used();
-  }
-
-  // What follows the last token is zero and seen by nobody.
+  size_t BlockBytes() const override { return Int8Keys::Bytes(dim_); }
   void Pack(const KvSegment& segment, int64_t kv_head, int64_t block, const KvPool& pool,
             Scratch& scratch, std::byte* to) const override {
-    Carver carver(to);
-    const Keys keys(dim_, carver);
-    const int64_t begin = block * kKeys, count = std::min(kKeys, segment.kv_len - begin);
-    float* const rows = scratch.Floats(kKeys * dim_ + kKeys * dim_ / sizeof(float));
-    auto* const codes = reinterpret_cast<int8_t*>(rows + kKeys * dim_);
-    std::fill(codes + count * dim_, codes + kKeys * dim_, int8_t{0});
-    std::fill(keys.k_scale + count, keys.k_scale + kKeys, 0.0f);
-    std::fill(keys.v_exponent + count, keys.v_exponent + kKeys, 0.0f);
-    ReadRows(segment, kv_head, pool, /*is_v=*/false, begin, count, rows);
-    QuantizeRows(rows, count, dim_, codes, keys.k_scale);
-    PackKeys(codes, dim_, keys);
-    ReadRows(segment, kv_head, pool, /*is_v=*/true, begin, count, rows);
-    QuantizeRows(rows, count, dim_, codes, keys.v_exponent);
-    PackValues(codes, dim_, keys);
+    PackInt8Keys(segment, kv_head, block, pool, scratch, Int8Keys(dim_, to));
   }
 
   void Run(const PrefillTask& task, TensorView q, int64_t group, const KvPool&,
@@ -373,8 +267,7 @@ class VnniAttention : public PackedAttention {
     const int64_t end = first + task.num_rows;
     for (int64_t begin = 0; begin < end; begin += kKeys) {
       const size_t number = task.first_block + begin / kKeys;
-      Carver block(const_cast<std::byte*>(blocks) + number * BlockBytes());
-      const Keys keys(dim_, block);
+      const Int8Keys keys(dim_, const_cast<std::byte*>(blocks) + number * BlockBytes());
       for (int64_t c = 0; c < s.columns; ++c) {
         const int64_t seen = c < columns ? first + c / group + 1 - begin : 0;
         s.visible[c] = std::clamp<int64_t>(seen, 0, kKeys);

@@ -142,7 +142,8 @@ ModelInfo MakeInfo(const EngineOptions& options, const ModelFile& model, const P
 
 absl::StatusOr<std::unique_ptr<Engine>> OpenEngine(const EngineOptions& options) {
   RETURN_IF_ERROR(CheckOptions(options));
-  ASSIGN_OR_RETURN(std::unique_ptr<Ops> ops, MakeOps(options.backend, options.threads, options.dtype));
+  ASSIGN_OR_RETURN(std::unique_ptr<Ops> ops,
+                   MakeOps(options.backend, options.threads, options.dtype));
   return OpenEngine(options, std::move(ops));
 }
 

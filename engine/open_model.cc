@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "engine/machine.h"
 #include "engine/skip/ready_settings.h"
+#include "engine/status_macros.h"
 #include "spdlog/spdlog.h"
 
 namespace skipserve {
@@ -36,8 +37,10 @@ absl::StatusOr<Precision> ChoosePrecision(const std::string& dtype, const std::s
 absl::StatusOr<std::unique_ptr<Ops>> MakeOps(const std::string& backend, int threads,
                                              const std::string& dtype) {
   if (backend == "reference") return MakeReferenceOps();
+  ASSIGN_OR_RETURN(const Precision precision, ChoosePrecision(dtype, "auto"));
   if (backend == "cpu") {
-    return MakeCpuOps(threads > 0 ? threads : AvailableCpus(), dtype == "int8");
+    return MakeCpuOps(threads > 0 ? threads : AvailableCpus(),
+                      /*int8_attention=*/precision.weights == WeightType::kInt8);
   }
   return absl::InvalidArgumentError(
       absl::StrCat("--backend is \"", backend, "\"; it must be cpu or reference"));

@@ -191,7 +191,8 @@ absl::Status Run(const BenchJob& job, const ToolIo& io) {
   ProfiledOps* profiled = nullptr;
   std::unique_ptr<Engine> engine;
   if (job.profile) {
-    ASSIGN_OR_RETURN(std::unique_ptr<Ops> ops, MakeOps(options.backend, options.threads, options.dtype));
+    ASSIGN_OR_RETURN(std::unique_ptr<Ops> ops,
+                     MakeOps(options.backend, options.threads, options.dtype));
     auto wrapped = std::make_unique<ProfiledOps>(std::move(ops));
     profiled = wrapped.get();
     ASSIGN_OR_RETURN(engine, OpenEngine(options, std::move(wrapped)));

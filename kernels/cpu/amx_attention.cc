@@ -86,7 +86,7 @@ class AmxAttention : public PackedAttention {
   }
 
   SKIPSERVE_AMX void Run(const PrefillTask& task, TensorView q, int64_t group, const KvPool& pool,
-                         const std::byte*, void* scratch, TensorView out) const override {
+                         void* scratch, TensorView out) const override {
     const State s = Carve(task.num_rows * group, static_cast<std::byte*>(scratch));
     LoadQueries(task, q, group, s);
     _tile_loadconfig(&config_);

@@ -1,7 +1,7 @@
-// Bf16Attention on AMX tiles: flash attention turned on its side. Scores are K q^T and outputs
-// V^T p, so that K is read as it lies in the cache, a softmax runs along vectors of 16 queries
-// without a sum across lanes, and its weights are the second product's right side as they are
-// written. Over 8,000 tokens it takes about half of the time that oneDNN's products take.
+// Attention of prompts on AMX tiles: flash attention turned on its side. Scores are K q^T and
+// outputs V^T p, so that K is read as it lies in the cache, a softmax runs along vectors of 16
+// queries without a sum across lanes, and its weights are the second product's right side as they
+// are written. Over 8,000 tokens it takes about half of the time that oneDNN's products take.
 #pragma once
 
 #include <cstdint>

@@ -2,9 +2,9 @@
 // decode steps by splits of the cache.
 #include <algorithm>
 #include <cassert>
+#include <iterator>
 #include <vector>
 
-#include "kernels/cpu/amx.h"
 #include "kernels/cpu/bf16_attention.h"
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/decode_attention.h"
@@ -13,6 +13,7 @@
 #include "kernels/cpu/native_bf16.h"
 #include "kernels/cpu/prefill_attention.h"
 #include "kernels/cpu/row_kernels.h"
+#include "kernels/cpu/vnni_ready.h"
 #include "kernels/kv_slot.h"
 
 namespace skipserve::cpu {
@@ -21,7 +22,7 @@ namespace {
 constexpr int64_t kTaskPanels = 16;        // of queries that share one pass over K and V, at most
 constexpr int64_t kTasksPerThread = 8;     // so that the threads end together
 constexpr size_t kPackedBytes = 16 << 20;  // of packed keys held at once
-constexpr int64_t kPackedTasksPerThread = 3;  // fewer, each packs K and V for itself
+constexpr int64_t kPackedTasksPerThread = 3;  // fewer, most pack K and V for themselves
 
 constexpr int64_t kPiecesPerThread = 4;
 constexpr int64_t kPartialFloats = 8 * 1024 * 1024;  // of split results held at once
@@ -73,11 +74,12 @@ void CpuOps::KvWrite(TensorView k, TensorView v, absl::Span<const KvSegment> seg
 // one has to do.
 const PackedAttention* CpuOps::FindPackedAttention(const KvLayout& layout) {
   if (layout.dtype == DType::kF32) return nullptr;
-  if (packed_attention_ == nullptr || packed_attention_->head_dim() != layout.head_dim) {
-    const int64_t dim = layout.head_dim;
-    packed_attention_ = int8_attention_ && !AmxReady() ? MakeInt8Attention(dim) : nullptr;
-    if (packed_attention_ == nullptr && CpuHasFastBf16())
+  if (packed_dim_ != layout.head_dim) {
+    const int64_t dim = packed_dim_ = layout.head_dim;
+    packed_attention_ = int8_attention_ && VnniIsBest() ? MakeInt8Attention(dim) : nullptr;
+    if (packed_attention_ == nullptr && CpuHasFastBf16()) {
       packed_attention_ = MakeBf16Attention(dim);
+    }
   }
   return packed_attention_.get();
 }
@@ -86,73 +88,73 @@ void CpuOps::PrefillAttention(TensorView q, absl::Span<const KvSegment> segments
                               const KvPool& pool, TensorView out) {
   CheckShapes(q, pool, out);
   const PackedAttention* const packed = FindPackedAttention(pool.layout);
+  const int64_t block_keys = packed ? packed->block_keys() : 0;
+  const size_t block_bytes = packed ? packed->BlockBytes() : 0;
+  // As many heads at once as their packed keys have room for, one at least.
+  std::vector<Head> heads;
+  size_t num_blocks = 0;
+  for (const KvSegment& s : segments) {
+    const size_t more = block_keys == 0 ? 0 : (s.kv_len + block_keys - 1) / block_keys;
+    for (int64_t h = 0; h < pool.layout.kv_heads && s.row_count > 0; ++h) {
+      if (num_blocks > 0 && (num_blocks + more) * block_bytes > kPackedBytes) {
+        RunPrefill(packed, heads, num_blocks, q, pool, out);
+        heads.clear();
+        num_blocks = 0;
+      }
+      heads.push_back({&s, h, num_blocks});
+      num_blocks += more;
+    }
+  }
+  RunPrefill(packed, heads, num_blocks, q, pool, out);
+}
+
+void CpuOps::RunPrefill(const PackedAttention* packed, absl::Span<const Head> heads,
+                        size_t num_blocks, TensorView q, const KvPool& pool, TensorView out) {
+  const size_t block_bytes = packed ? packed->BlockBytes() : 0;
+  auto* const keys = static_cast<std::byte*>(shared_.Bytes(num_blocks * block_bytes));
+  pool_.ParallelFor(static_cast<int64_t>(num_blocks), [&](int64_t i, int thread) {
+    const auto after = std::upper_bound(heads.begin(), heads.end(), static_cast<size_t>(i),
+                                        [](size_t n, const Head& h) { return n < h.first_block; });
+    const Head& head = *std::prev(after);
+    packed->Pack(*head.segment, head.kv_head, i - static_cast<int64_t>(head.first_block), pool,
+                 scratch_[thread], keys + i * block_bytes);
+  });
+
   const PackedAttention::TileShape shape = packed ? packed->tiles() : PackedAttention::TileShape{};
   const int64_t tile = packed ? shape.step : PrefillTileColumns();
   const int64_t full = packed ? shape.full / shape.step : 1;
   const int64_t most_tiles = packed ? shape.task / shape.step : kTaskPanels;
   const int64_t num_tasks = (packed ? kPackedTasksPerThread : kTasksPerThread) * pool_.threads();
   const int64_t group = q.cols / pool.layout.head_dim / pool.layout.kv_heads;
-  int64_t total_rows = 0;
-  for (const KvSegment& s : segments) total_rows += s.row_count;
-  const int64_t columns = total_rows * group * pool.layout.kv_heads;
+  int64_t columns = 0;
+  for (const Head& h : heads) columns += h.segment->row_count * group;
   int64_t tiles = std::clamp<int64_t>(columns / (tile * num_tasks), 1, most_tiles);
   if (tiles > full) tiles -= tiles % full;  // a large task is of full tiles
   const int64_t rows = std::max<int64_t>(1, tiles * tile / group);
 
-  // As many heads at once as their packed keys have room for, one at least.
-  const int64_t block_keys = packed ? packed->block_keys() : 0;
-  const auto blocks_of = [&](const KvSegment& s) {
-    return block_keys == 0 ? 0 : (s.kv_len + block_keys - 1) / block_keys;
-  };
   std::vector<PrefillTask> tasks;
-  std::vector<KeyBlock> blocks;
-  for (const KvSegment& s : segments) {
-    for (int64_t h = 0; h < pool.layout.kv_heads && s.row_count > 0; ++h) {
-      const size_t more = blocks.size() + blocks_of(s);
-      if (!blocks.empty() && more * packed->BlockBytes() > kPackedBytes) {
-        RunPrefill(tasks, blocks, q, pool, out);
-      }
-      for (int64_t row = 0; row < s.row_count; row += rows) {
-        tasks.push_back({&s, h, row, std::min(rows, s.row_count - row), blocks.size()});
-      }
-      for (int64_t block = 0; block < blocks_of(s); ++block) blocks.push_back({&s, h, block});
+  for (const Head& h : heads) {
+    for (int64_t row = 0; row < h.segment->row_count; row += rows) {
+      const int64_t count = std::min(rows, h.segment->row_count - row);
+      tasks.push_back({h.segment, h.kv_head, row, count, keys + h.first_block * block_bytes});
     }
   }
-  RunPrefill(tasks, blocks, q, pool, out);
-}
-
-// Packs the blocks and runs the tasks, which are none then.
-void CpuOps::RunPrefill(std::vector<PrefillTask>& tasks, std::vector<KeyBlock>& blocks,
-                        TensorView q, const KvPool& pool, TensorView out) {
-  const PackedAttention* const packed = FindPackedAttention(pool.layout);
-  std::byte* const keys =
-      blocks.empty() ? nullptr
-                     : static_cast<std::byte*>(shared_.Bytes(blocks.size() * packed->BlockBytes()));
-  pool_.ParallelFor(static_cast<int64_t>(blocks.size()), [&](int64_t i, int thread) {
-    const KeyBlock& b = blocks[i];
-    packed->Pack(*b.segment, b.kv_head, b.block, pool, scratch_[thread],
-                 keys + i * packed->BlockBytes());
-  });
   const auto cost = [](const PrefillTask& t) {
     return t.num_rows * (t.segment->kv_len - t.segment->row_count + t.first_row + t.num_rows);
   };
   std::stable_sort(tasks.begin(), tasks.end(), [&](const PrefillTask& a, const PrefillTask& b) {
     return cost(a) > cost(b);  // the longest first, or the last one keeps everybody waiting
   });
-  const int64_t group = q.cols / pool.layout.head_dim / pool.layout.kv_heads;
   pool_.ParallelFor(static_cast<int64_t>(tasks.size()), [&](int64_t i, int thread) {
     const PrefillTask& t = tasks[i];
     Scratch& scratch = scratch_[thread];
     if (packed != nullptr) {
-      void* const bytes = scratch.Bytes(packed->ScratchBytes(t.num_rows, group));
-      packed->Run(t, q, group, pool, keys, bytes, out);
+      packed->Run(t, q, group, pool, scratch.Bytes(packed->ScratchBytes(t.num_rows, group)), out);
     } else {
       void* const bytes = scratch.Bytes(PrefillScratchBytes(t.num_rows, group, pool.layout));
       cpu::PrefillAttention(t, q, group, pool, bytes, out);
     }
   });
-  tasks.clear();
-  blocks.clear();
 }
 
 void CpuOps::DecodeAttention(TensorView q, absl::Span<const KvSegment> segments, const KvPool& pool,

@@ -75,8 +75,8 @@ class DnnlAttention : public PackedAttention {
     return Carve(num_rows * group, base).bytes;
   }
 
-  void Run(const PrefillTask& task, TensorView q, int64_t group, const KvPool& pool,
-           const std::byte*, void* scratch, TensorView out) const override {
+  void Run(const PrefillTask& task, TensorView q, int64_t group, const KvPool& pool, void* scratch,
+           TensorView out) const override {
     KeepDnnlOnThisThread();
     const State s = Carve(task.num_rows * group, static_cast<std::byte*>(scratch));
     LoadQueries(task, q, group, s);

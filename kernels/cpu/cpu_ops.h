@@ -64,7 +64,7 @@ class CpuWeight : public Weight {
 
 class CpuOps : public Ops {
  public:
-  CpuOps(int threads, bool int8_attention)
+  explicit CpuOps(int threads, bool int8_attention = false)
       : int8_attention_(int8_attention), pool_(threads), scratch_(pool_.threads()) {}
 
   std::string name() const override { return "cpu"; }
@@ -143,14 +143,14 @@ class CpuOps : public Ops {
   absl::StatusOr<std::unique_ptr<Weight>> LoadFourBits(const WeightSource& source, WeightUse use);
   absl::StatusOr<std::unique_ptr<Weight>> LoadTiled(const WeightSource& source, WeightType type,
                                                     WeightUse use);
-  struct KeyBlock {  // of one KV head
+  struct Head {
     const KvSegment* segment;
     int64_t kv_head;
-    int64_t block;
+    size_t first_block;  // of the keys that are packed together
   };
   const PackedAttention* FindPackedAttention(const KvLayout& layout);
-  void RunPrefill(std::vector<PrefillTask>& tasks, std::vector<KeyBlock>& blocks, TensorView q,
-                  const KvPool& pool, TensorView out);
+  void RunPrefill(const PackedAttention* packed, absl::Span<const Head> heads, size_t num_blocks,
+                  TensorView q, const KvPool& pool, TensorView out);
 
   const bool int8_attention_;
   ThreadPool pool_;
@@ -161,6 +161,7 @@ class CpuOps : public Ops {
   std::vector<uint32_t> keys_;
   HostSlabs weights_;
   BufferCache buffers_;
+  int64_t packed_dim_ = 0;  // of the heads that packed_attention_ was made for
   std::unique_ptr<PackedAttention> packed_attention_;
 };
 

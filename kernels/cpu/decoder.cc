@@ -11,7 +11,7 @@
 #include "kernels/cpu/quantize.h"
 #include "kernels/cpu/row_kernels.h"
 #include "kernels/cpu/tiled_gemv.h"
-#include "kernels/cpu/vnni.h"
+#include "kernels/cpu/vnni_ready.h"
 
 namespace skipserve::cpu {
 namespace {
@@ -158,8 +158,9 @@ void CpuOps::DecodeMatMul(TensorView a, const Weight& weight, TensorView out) {
 }
 
 void CpuOps::DecodeTiled(TensorView a, const TiledWeights& w, TensorView out) {
-  const bool vnni = w.type() == WeightType::kInt8 && !AmxReady() && VnniReady();
-  if (!AmxReady() && !vnni) {
+  const bool int8 = w.type() == WeightType::kInt8;
+  const bool vnni = int8 && VnniIsBest();
+  if ((!AmxReady() && !vnni) || (int8 && !w.sums_fit())) {
     const TensorView rounded = RoundedTo(w.type(), a, rounded_);
     ForBlocks(w.output_blocks(),
               [&](int64_t begin, int64_t end) { TiledGemv(rounded, w, begin, end, out); });

@@ -10,7 +10,6 @@
 namespace skipserve::cpu {
 
 #if defined(__x86_64__)
-#define SKIPSERVE_BF16 __attribute__((target("avx512f,avx512bw,avx512vl,avx512bf16")))
 #define SKIPSERVE_AVX512 __attribute__((target("avx512f,avx512bw,avx512vl")))
 namespace {
 

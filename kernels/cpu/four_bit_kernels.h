@@ -30,7 +30,7 @@ void AmxFourBitGemv(const CodedRows& a, const FourBitWeights& w, int64_t begin, 
                     TensorView out);
 
 // The weights in bf16, outputs of the blocks [begin, end), as TiledWeights has them. Only where
-// CpuHasFastBf16.
+// CpuHasBf16.
 void WidenToBf16(const FourBitWeights& w, int64_t begin, int64_t end, uint32_t* to);
 
 }  // namespace skipserve::cpu

@@ -6,8 +6,8 @@
 #include "kernels/cpu/carver.h"
 #include "kernels/cpu/int8_keys.h"
 #include "kernels/cpu/quantize.h"
-#include "kernels/cpu/tiled_weights.h"
 #include "kernels/cpu/vnni.h"
+#include "kernels/cpu/vnni_ready.h"
 
 namespace skipserve::cpu {
 
@@ -230,7 +230,7 @@ void StoreOutput(const PrefillTask& t, int64_t group, const State& s, TensorView
   for (int64_t c = 0; c < t.num_rows * group; ++c) {
     const int64_t row = t.segment->row_begin + t.first_row + c / group;
     float* const to = out.data + row * out.stride + (t.kv_head * group + c % group) * s.dim;
-    const float inverse = 1.0f / SumOf(s.sum + c * kLanes) + 0.0f * s.q_scale[c];
+    const float inverse = 1.0f / SumOf(s.sum + c * kLanes);
     for (int64_t j = 0; j < s.dim; ++j) to[j] = s.o[c * s.dim + j] * inverse;
     RotateRow(to, s.dim);
   }
@@ -241,7 +241,8 @@ class VnniAttention : public PackedAttention {
   explicit VnniAttention(int64_t dim) : dim_(dim) {}
 
   int64_t head_dim() const override { return dim_; }
-  TileShape tiles() const override { return {48, 48, 1536}; }
+  // A task's queries and outputs stay in L2: 1536 columns of 64 are half of a MiB.
+  TileShape tiles() const override { return {kRows, kRows, 1536}; }
 
   size_t ScratchBytes(int64_t num_rows, int64_t group) const override {
     alignas(64) std::byte base[1];
@@ -257,8 +258,8 @@ class VnniAttention : public PackedAttention {
     PackInt8Keys(segment, kv_head, block, pool, scratch, Int8Keys(dim_, to));
   }
 
-  void Run(const PrefillTask& task, TensorView q, int64_t group, const KvPool&,
-           const std::byte* blocks, void* scratch, TensorView out) const override {
+  void Run(const PrefillTask& task, TensorView q, int64_t group, const KvPool&, void* scratch,
+           TensorView out) const override {
     const int64_t columns = task.num_rows * group;
     Carver carver(static_cast<std::byte*>(scratch));
     const State s(columns, dim_, carver);
@@ -266,8 +267,7 @@ class VnniAttention : public PackedAttention {
     const int64_t first = task.segment->kv_len - task.segment->row_count + task.first_row;
     const int64_t end = first + task.num_rows;
     for (int64_t begin = 0; begin < end; begin += kKeys) {
-      const size_t number = task.first_block + begin / kKeys;
-      const Int8Keys keys(dim_, const_cast<std::byte*>(blocks) + number * BlockBytes());
+      const Int8Keys keys(dim_, const_cast<std::byte*>(task.keys) + begin / kKeys * BlockBytes());
       for (int64_t c = 0; c < s.columns; ++c) {
         const int64_t seen = c < columns ? first + c / group + 1 - begin : 0;
         s.visible[c] = std::clamp<int64_t>(seen, 0, kKeys);

@@ -7,7 +7,6 @@
 #include "kernels/cpu/kv_codes.h"
 #include "kernels/cpu/quantize.h"
 #include "kernels/cpu/row_kernels.h"
-#include "kernels/cpu/tiled_weights.h"
 #include "kernels/cpu/vnni.h"
 #include "kernels/kv_slot.h"
 
@@ -52,8 +51,7 @@ SKIPSERVE_VNNI inline __m512 Log2(__m512 x) {
 // Of codes [kKeys, dim] and scales.
 SKIPSERVE_VNNI void PackKeys(const int8_t* codes, int64_t dim, const Int8Keys& to) {
   for (int64_t i = 0; i < kKeys; ++i) {
-    to.k_offset[i] =
-        -TiledWeights::kUnsigned * std::accumulate(codes + i * dim, codes + (i + 1) * dim, 0);
+    to.k_offset[i] = -kUnsigned * std::accumulate(codes + i * dim, codes + (i + 1) * dim, 0);
   }
   for (int64_t w = 0; w < dim / 4; ++w) {
     for (int64_t i = 0; i < kKeys; ++i) {
@@ -66,10 +64,8 @@ SKIPSERVE_VNNI void PackValues(const int8_t* codes, int64_t dim, const Int8Keys&
   for (int64_t i = 0; i < kKeys; i += kLanes) {
     const __m512 scale =
         _mm512_max_ps(_mm512_set1_ps(kLeastScale), _mm512_loadu_ps(to.v_exponent + i));
-    const __m512 bad = _mm512_mul_ps(_mm512_loadu_ps(to.k_scale + i), _mm512_setzero_ps());
     _mm512_storeu_ps(to.v_exponent + i, Log2(scale));
-    _mm512_storeu_ps(to.v_inverse + i,
-                     _mm512_add_ps(_mm512_div_ps(_mm512_set1_ps(1.0f), scale), bad));
+    _mm512_storeu_ps(to.v_inverse + i, _mm512_div_ps(_mm512_set1_ps(1.0f), scale));
   }
   // Weights leave packs_epi32 in fours of two vectors in turn.
   uint32_t* at = to.v;

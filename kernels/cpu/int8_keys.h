@@ -20,7 +20,7 @@ struct Int8Keys {
   float* k_scale;     // [kCount]
   uint32_t* v;        // [kCount / 2, dim] codes of two keys a word, 16 bits each
   float* v_exponent;  // [kCount] log2 of V's scale
-  float* v_inverse;   // [kCount] 1 / V's scale; NaN where K or V is not finite
+  float* v_inverse;   // [kCount] 1 / V's scale
 
   // Over memory of Bytes(dim).
   Int8Keys(int64_t dim, std::byte* at) : Int8Keys(dim, Carver(at)) {}

@@ -7,4 +7,6 @@
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #endif
 #include <immintrin.h>
+
+#define SKIPSERVE_BF16 __attribute__((target("avx512f,avx512bw,avx512vl,avx512bf16")))
 #endif

@@ -8,7 +8,7 @@
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/native_bf16.h"
 #include "kernels/cpu/row_kernels.h"
-#include "kernels/cpu/vnni.h"
+#include "kernels/cpu/vnni_ready.h"
 #include "kernels/host_memory.h"
 
 namespace skipserve {
@@ -71,8 +71,9 @@ absl::StatusOr<std::unique_ptr<Weight>> CpuOps::LoadTiled(const WeightSource& so
   if (!packed.ok()) return packed.status();
   auto tiled = std::make_unique<TiledWeights>(*std::move(packed));
   std::unique_ptr<PackedGemm> gemm;
-  const bool native = type == WeightType::kInt8 ? AmxReady() || VnniReady() : CpuHasFastBf16();
-  if (native && use != WeightUse::kDecode) {
+  const bool fast = type == WeightType::kInt8 ? tiled->sums_fit() && (AmxReady() || VnniReady())
+                                              : CpuHasFastBf16();
+  if (fast && use != WeightUse::kDecode) {
     gemm = PackedGemm::Make(*tiled, use == WeightUse::kGated && GatesFillBlocks(source));
   }
   return std::make_unique<CpuWeight>(std::move(tiled), std::move(gemm));

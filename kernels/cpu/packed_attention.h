@@ -28,15 +28,15 @@ class PackedAttention {
   virtual int64_t head_dim() const = 0;
   virtual size_t ScratchBytes(int64_t num_rows, int64_t group) const = 0;
 
-  // Where keys are packed for all tasks of a KV head: how many make a block, and what it takes.
+  // Where keys are packed for all tasks of a KV head: how many make a block, and what it takes. The
+  // blocks of a head lie one after the other. None: each task packs for itself.
   virtual int64_t block_keys() const { return 0; }
   virtual size_t BlockBytes() const { return 0; }
   virtual void Pack(const KvSegment&, int64_t /*kv_head*/, int64_t /*block*/, const KvPool&,
                     Scratch&, std::byte* /*to*/) const {}
 
-  // keys: the blocks that Pack has made, those of the task's head from task.first_block on.
   virtual void Run(const PrefillTask& task, TensorView q, int64_t group, const KvPool& pool,
-                   const std::byte* keys, void* scratch, TensorView out) const = 0;
+                   void* scratch, TensorView out) const = 0;
 };
 
 }  // namespace skipserve::cpu

@@ -7,13 +7,13 @@
 #include <utility>
 
 #include "kernels/chosen_rows.h"
-#include "kernels/cpu/amx.h"
 #include "kernels/cpu/carver.h"
 #include "kernels/cpu/four_bit_kernels.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/native_bf16.h"
 #include "kernels/cpu/quantize.h"
 #include "kernels/cpu/row_kernels.h"
+#include "kernels/cpu/vnni_ready.h"
 #include "oneapi/dnnl/dnnl.hpp"
 
 namespace skipserve::cpu {
@@ -224,7 +224,7 @@ class DnnlGemm : public PackedGemm {
     attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);  // threads share the primitives
     const dnnl::matmul::primitive_desc pd(dnnl::matmul::desc(Src(), p.weights, p.dst), attr,
                                           engine_);
-    if (std::string_view(pd.impl_info_str()).starts_with("ref")) {
+    if (unsigned_codes() && std::string_view(pd.impl_info_str()).starts_with("ref")) {
       throw dnnl::error(dnnl_unimplemented, "oneDNN multiplies this one number at a time");
     }
     p.scratchpad = pd.scratchpad_desc();
@@ -389,8 +389,7 @@ std::unique_ptr<PackedGemm> MakeOf(Tiles tiles, bool gated) {
 
 std::unique_ptr<PackedGemm> PackedGemm::Make(const TiledWeights& w, bool gated) {
   const auto panel = [&w](int64_t begin, int64_t, uint32_t*) { return w.Outputs(begin); };
-  // Vectors multiply unsigned codes by signed ones, tiles signed codes too.
-  const OutputScales scales = {w.scales(), AmxReady() ? nullptr : w.offsets()};
+  const OutputScales scales = {w.scales(), VnniIsBest() ? w.offsets() : nullptr};
   return MakeOf({w.n(), w.k(), w.input_blocks(), w.type(), scales, panel, false}, gated);
 }
 

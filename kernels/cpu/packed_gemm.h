@@ -1,4 +1,4 @@
-// Products of prompts for machines that multiply bf16 natively, where float32 GEMM reaches half the
+// Products of prompts for machines that multiply bf16 fast, where float32 GEMM reaches half the
 // rate or less, and of int8 for those with VNNI or AMX: oneDNN's matmul over tiled weights, or over
 // those of 4 bits, which each thread widens to tiles of bf16 panel by panel. What comes before and
 // after a product is done on a tile of rows while it is in the cache. Immutable; run by one thread

@@ -17,7 +17,7 @@ struct PrefillTask {
   int64_t kv_head = 0;
   int64_t first_row = 0;
   int64_t num_rows = 0;
-  size_t first_block = 0;  // the head's, of all that PackedAttention packs at once
+  const std::byte* keys = nullptr;  // the head's, where PackedAttention packs them for all tasks
 };
 
 // Columns that fill a register tile; a task of a multiple of these wastes nothing.

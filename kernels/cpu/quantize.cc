@@ -75,6 +75,15 @@ void RotateShort(float* x, int64_t order) {
 }
 
 // `to` may be `from`.
+HWY_INLINE void AddToRange(D d, V x, V& most, V& bad) {
+  most = hn::Max(most, hn::Abs(x));
+  bad = hn::MulAdd(x, hn::Zero(d), bad);
+}
+
+HWY_INLINE Range RangeFrom(D d, V most, V bad) {
+  return {hn::GetLane(hn::MaxOfLanes(d, most)), hn::GetLane(hn::SumOfLanes(d, bad))};
+}
+
 void Rotate(const float* from, int64_t count, float* to, Range& range) {
   const D d;
   constexpr int64_t kVectors = kRun / hn::MaxLanes(D());
@@ -85,12 +94,11 @@ void Rotate(const float* from, int64_t count, float* to, Range& range) {
       for (int64_t i = 0; i < kVectors; ++i) v[i] = hn::LoadU(d, from + run + i * hn::Lanes(d));
       RotateRun(d, v);
       for (int64_t i = 0; i < kVectors; ++i) {
-        most = hn::Max(most, hn::Abs(v[i]));
-        bad = hn::MulAdd(v[i], hn::Zero(d), bad);
+        AddToRange(d, v[i], most, bad);
         hn::StoreU(v[i], d, to + run + i * hn::Lanes(d));
       }
     }
-    range = {hn::GetLane(hn::MaxOfLanes(d, most)), hn::GetLane(hn::SumOfLanes(d, bad))};
+    range = RangeFrom(d, most, bad);
     return;
   }
   if (to != from) std::copy_n(from, count, to);
@@ -102,8 +110,11 @@ void Rotate(const float* from, int64_t count, float* to, Range& range) {
   }
 }
 
+// Whether a row has no codes: not finite, or zeros.
+bool IsNothing(Range range) { return !(range.bad == 0.0f) || range.most < kTiny; }
+
 float Quantize(const float* from, int64_t count, Range range, int8_t* to) {
-  if (!(range.bad == 0.0f) || range.most < kTiny) {
+  if (IsNothing(range)) {
     std::fill_n(to, count, int8_t{0});
     return range.bad;
   }
@@ -119,26 +130,20 @@ float Quantize(const float* from, int64_t count, Range range, int8_t* to) {
 // One run, which never leaves the registers.
 float RotateAndQuantizeRun(const float* from, int8_t* to) {
   const D d;
-  const hn::Rebind<int8_t, D> d8;
-  const hn::Rebind<int16_t, D> d16;
   constexpr int64_t kVectors = kRun / hn::MaxLanes(D());
   V v[kVectors];
   for (int64_t i = 0; i < kVectors; ++i) v[i] = hn::LoadU(d, from + i * hn::Lanes(d));
   RotateRun(d, v);
   V most = hn::Zero(d), bad = hn::Zero(d);
-  for (const V& x : v) {
-    most = hn::Max(most, hn::Abs(x));
-    bad = hn::MulAdd(x, hn::Zero(d), bad);
-  }
-  const Range range = {hn::GetLane(hn::MaxOfLanes(d, most)), hn::GetLane(hn::SumOfLanes(d, bad))};
-  if (!(range.bad == 0.0f) || range.most < kTiny) {
+  for (const V& x : v) AddToRange(d, x, most, bad);
+  const Range range = RangeFrom(d, most, bad);
+  if (IsNothing(range)) {
     std::fill_n(to, kRun, int8_t{0});
     return range.bad;
   }
   const V inverse = hn::Set(d, 127.0f / range.most);
   for (int64_t i = 0; i < kVectors; ++i) {
-    const auto code = hn::NearestInt(hn::Mul(v[i], inverse));
-    hn::StoreU(hn::DemoteTo(d8, hn::DemoteTo(d16, code)), d8, to + i * hn::Lanes(d));
+    StoreCode(d, v[i], inverse, to + i * hn::Lanes(d));
   }
   return range.most / 127.0f;
 }
@@ -247,6 +252,9 @@ void QuantizeRows(const float* from, int64_t rows, int64_t n, int8_t* to, float*
   thread_local std::vector<float> rotated;
   rotated.resize(n);
   HWY_DYNAMIC_DISPATCH(RotateAndQuantize)(from, rows, n, rotated.data(), to, scales);
+}
+void ToUnsigned(int8_t* codes, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) codes[i] = static_cast<int8_t>(codes[i] ^ -kUnsigned);
 }
 void RotateRow(float* x, int64_t n) { HWY_DYNAMIC_DISPATCH(RotateInPlace)(x, n); }
 void QuantizeGroups(const float* from, int64_t n, int8_t* to, float* scales, float* sums) {

@@ -18,6 +18,10 @@ float QuantizeRow(const float* from, int64_t n, int8_t* to);
 // The same of rows that lie one after the other.
 void QuantizeRows(const float* from, int64_t rows, int64_t n, int8_t* to, float* scales);
 
+// Vectors multiply unsigned codes by signed ones: codes become kUnsigned more, in place.
+constexpr int kUnsigned = 128;
+void ToUnsigned(int8_t* codes, int64_t n);
+
 // Each group of 32 of the row, not rotated, = its scale * to; sums are of a group's scale * to. A
 // group's scale is NaN where it holds a NaN or an infinity. n is a multiple of 32.
 void QuantizeGroups(const float* from, int64_t n, int8_t* to, float* scales, float* sums);

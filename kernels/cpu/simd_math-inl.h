@@ -116,14 +116,19 @@ HWY_INLINE Range RangeOf(D d, const float* from, int64_t count) {
   return {hn::GetLane(hn::MaxOfLanes(d, most)), hn::GetLane(hn::SumOfLanes(d, bad))};
 }
 
+// A vector of codes of x * by, rounded to nearest.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE void StoreCode(D, V x, V by, int8_t* to) {
+  const hn::Rebind<int8_t, D> d8;
+  const hn::Rebind<int16_t, D> d16;
+  hn::StoreU(hn::DemoteTo(d8, hn::DemoteTo(d16, hn::NearestInt(hn::Mul(x, by)))), d8, to);
+}
+
 // to = from * by in 8 bits, rounded to nearest even.
 template <class D>
 HWY_INLINE void StoreCodes(D d, const float* from, int64_t count, float by, int8_t* to) {
-  const hn::Rebind<int8_t, D> d8;
-  const hn::Rebind<int16_t, D> d16;
   for (int64_t i = 0; i < count; i += hn::Lanes(d)) {
-    const auto code = hn::NearestInt(hn::Mul(hn::LoadU(d, from + i), hn::Set(d, by)));
-    hn::StoreU(hn::DemoteTo(d8, hn::DemoteTo(d16, code)), d8, to + i);
+    StoreCode(d, hn::LoadU(d, from + i), hn::Set(d, by), to + i);
   }
 }
 

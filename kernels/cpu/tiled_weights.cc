@@ -40,7 +40,7 @@ absl::StatusOr<TiledWeights> TiledWeights::Pack(const WeightSource& source, Weig
       const auto* const codes = reinterpret_cast<const int8_t*>(rows + i * words);
       w.scales_.f32()[b * kOutputs + i] = scale;
       static_cast<int32_t*>(w.offsets_.data())[b * kOutputs + i] =
-          kUnsigned * std::accumulate(codes, codes + k, 0);
+          static_cast<int32_t>(kUnsigned * std::accumulate(codes, codes + k, int64_t{0}));
     }
     auto* to = const_cast<uint32_t*>(w.Outputs(b));
     for (int64_t word = 0; word < words; ++word) {

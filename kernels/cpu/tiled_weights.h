@@ -23,7 +23,6 @@ class TiledWeights {
  public:
   static constexpr int64_t kOutputs = 64;  // of a block
   static constexpr int64_t kWords = 16;    // of inputs of a block
-  static constexpr int kUnsigned = 128;
   static constexpr int64_t kBlockBytes = kOutputs * kWords * sizeof(uint32_t);
 
   // kBF16 or kInt8. RESOURCE_EXHAUSTED without memory for it.
@@ -35,6 +34,8 @@ class TiledWeights {
   int64_t k() const { return k_; }
   WeightType type() const { return type_; }
   size_t bytes() const { return blocks_.bytes() + scales_.bytes() + offsets_.bytes(); }
+  // Whether sums of products of codes fit 32 bits, unsigned ones too: 255 * 127 * k.
+  bool sums_fit() const { return k_ <= 65536; }
   int64_t per_word() const { return type_ == WeightType::kInt8 ? 4 : 2; }
   int64_t block_inputs() const { return kWords * per_word(); }
   int64_t output_blocks() const { return (n_ + kOutputs - 1) / kOutputs; }
@@ -44,8 +45,8 @@ class TiledWeights {
   const uint32_t* Outputs(int64_t b) const {
     return static_cast<const uint32_t*>(blocks_.data()) + b * input_blocks() * kWords * kOutputs;
   }
-  // Of int8, [n up to whole blocks]. An offset is what an output's sum has too much where the other
-  // side's codes are unsigned, kUnsigned more than they are.
+  // Of int8, [n up to whole blocks]. An offset is what an output's sum has too much where what is
+  // multiplied is unsigned (ToUnsigned).
   const float* scales() const { return scales_.f32(); }
   const int32_t* offsets() const { return static_cast<const int32_t*>(offsets_.data()); }
 
@@ -66,11 +67,5 @@ class TiledWeights {
   Buffer scales_;
   Buffer offsets_;
 };
-
-// Codes plus kUnsigned, as unsigned ones, in place.
-inline void ToUnsigned(int8_t* codes, int64_t n) {
-  for (int64_t i = 0; i < n; ++i)
-    codes[i] = static_cast<int8_t>(codes[i] ^ -TiledWeights::kUnsigned);
-}
 
 }  // namespace skipserve::cpu

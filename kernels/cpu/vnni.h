@@ -1,12 +1,9 @@
-// AVX512-VNNI: sums of products of small integers. What the kernels that use it share.
+// AVX512-VNNI: sums of products of small integers, on functions of machines that are VnniReady.
 #pragma once
 
-#include "kernels/cpu/dnnl_isa.h"
 #include "kernels/cpu/intrinsics.h"
 
 namespace skipserve::cpu {
-
-inline bool VnniReady() { return MachineHas(dnnl::cpu_isa::avx512_core_vnni); }
 
 #if defined(__x86_64__)
 // On functions, not on files: what a file includes must still run on every machine.

@@ -9,7 +9,7 @@
 #include "kernels/bf16.h"
 #include "kernels/cpu/amx.h"
 #include "kernels/cpu/native_bf16.h"
-#include "kernels/cpu/vnni.h"
+#include "kernels/cpu/vnni_ready.h"
 #include "kernels/kv_codes.h"
 #include "kernels/reference/reference_ops.h"
 #include "tests/kernels/support.h"
@@ -459,6 +459,8 @@ TEST(Attention, BadNumbersDoNoHarm) {
           for (const Operation operation : {kPrefill, kDecode}) {
             const Matrix out = Attend(cpu, operation, cache, q, Segments(cache, batch));
             EXPECT_TRUE(std::isnan(out.at(0, 0)));
+            EXPECT_FALSE(std::isfinite(out.at(1, 0)));
+            EXPECT_FALSE(std::isfinite(out.at(1, 0)));
             EXPECT_TRUE(std::isfinite(out.at(2, 0)));     // a row beside the bad one
             EXPECT_TRUE(std::isfinite(out.at(21, 0)));    // a sequence beside the bad one
             EXPECT_TRUE(std::isnan(out.at(22 + 20, 0)));  // rows that see the bad key

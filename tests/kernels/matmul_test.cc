@@ -101,12 +101,14 @@ TEST(MatMul, BadNumbersStayInTheirRow) {
   a.at(3, 5) = std::numeric_limits<float>::quiet_NaN();
   a.at(4, 5) = std::numeric_limits<float>::infinity();
   const Matrix w = Random(20, 64, 8);
-  ForEachCpu([&](Ops& cpu) {
-    const Matrix y = Product(cpu, kPrefill, a, *Load(cpu, w, WeightType::kBF16));
-    for (int64_t i = 0; i < a.rows; ++i) {
-      EXPECT_EQ(std::isfinite(y.at(i, 0)), i != 3 && i != 4) << "row " << i;
-    }
-  });
+  for (const WeightType type : kTypes) {
+    ForEachCpu([&](Ops& cpu) {
+      const Matrix y = Product(cpu, kPrefill, a, *Load(cpu, w, type));
+      for (int64_t i = 0; i < a.rows; ++i) {
+        EXPECT_EQ(std::isfinite(y.at(i, 0)), i != 3 && i != 4) << "row " << i;
+      }
+    });
+  }
 }
 
 TEST(MatMul, BadNumbersStayInTheirRowOfADecodeStep) {

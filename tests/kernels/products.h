@@ -3,7 +3,6 @@
 
 #include "kernels/cpu/amx.h"
 #include "kernels/cpu/native_bf16.h"
-#include "kernels/reference/reference_ops.h"
 #include "tests/kernels/support.h"
 
 namespace skipserve::testing {
@@ -27,7 +26,7 @@ inline Matrix Product(Ops& ops, Operation operation, const Matrix& a, const Weig
 }
 
 // Two sums of k products, each off by at most k roundings of |a| |w|; rounding the activations to
-// bf16, which only machines with native bf16 products do, for decode steps only on AMX, adds 2^-8.
+// bf16, which only machines that are fast at it do, for decode steps only on AMX, adds 2^-8.
 // Of 4 bits, prompts round the weights so too, and decode steps sum scales and minima apart, whose
 // products are up to 8 times |a| |w|.
 inline double Tolerance(const Matrix& a, const Matrix& w, WeightType type, Operation operation) {

@@ -1,7 +1,10 @@
 // Weights as the CPU keeps them, and the decode kernels that read them, below the backend.
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
+#include <limits>
 #include <numeric>
+#include <string>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -10,7 +13,8 @@
 #include "kernels/cpu/native_bf16.h"
 #include "kernels/cpu/quantize.h"
 #include "kernels/cpu/tiled_gemv.h"
-#include "kernels/cpu/vnni.h"
+#include "kernels/cpu/vnni_ready.h"
+#include "kernels/reference/reference_ops.h"
 #include "tests/kernels/products.h"
 
 namespace skipserve::testing {
@@ -62,15 +66,20 @@ TEST(TiledWeights, KeepEveryRowAndMultiply) {
 // result, the same on every machine with VNNI.
 TEST(TiledWeights, SumsOfCodesAreExact) {
   if (!cpu::VnniReady()) GTEST_SKIP() << "this machine sums float32";
-  for (const Shape& shape : {Shape{1, 4}, Shape{65, 33}, Shape{200, 576}, Shape{70, 2048}}) {
-    const Matrix w = Random(shape.n, shape.k, 15), a = Random(20, shape.k, 16);
+  for (const Shape& shape : {Shape{1, 4}, Shape{65, 33}, Shape{70, 64}, Shape{200, 576},
+                             Shape{70, 2048}, Shape{3, 65536}}) {
+    Matrix w = Random(shape.n, shape.k, 15), a = Random(20, shape.k, 16);
+    for (int64_t j = 0; j < shape.k; ++j) {  // rotated, all codes are 127 or -127
+      w.at(0, j) = a.at(0, j) = j % 64 == 0 ? 1.0f : 0.0f;
+      a.at(1, j) = -a.at(0, j);
+    }
     std::vector<int8_t> left(shape.k), right(shape.k);
     Matrix expected(a.rows, shape.n);
     for (int64_t i = 0; i < a.rows; ++i) {
       const float scale = cpu::QuantizeRow(a.row(i), shape.k, left.data());
       for (int64_t j = 0; j < shape.n; ++j) {
         const float by = cpu::QuantizeRow(w.row(j), shape.k, right.data());
-        const int sum = std::inner_product(left.begin(), left.end(), right.begin(), 0);
+        const int64_t sum = std::inner_product(left.begin(), left.end(), right.begin(), int64_t{0});
         expected.at(i, j) = static_cast<float>(sum) * (scale * by);
       }
     }
@@ -80,6 +89,50 @@ TEST(TiledWeights, SumsOfCodesAreExact) {
       EXPECT_EQ(Product(cpu, kDecode, a, *weight).values, expected.values) << shape.k;
     });
   }
+}
+
+// Beyond what 32 bits hold: a sum of 150,000 products of 127 by 127.
+TEST(TiledWeights, WideSumsDoNotWrap) {
+  constexpr int64_t kWide = 150016;
+  Matrix w(64, kWide), a(2, kWide);
+  for (int64_t j = 0; j < kWide; j += 64) w.at(0, j) = a.at(0, j) = 1.0f;
+  ForEachCpu([&](Ops& cpu) {
+    const auto weight = Load(cpu, w, WeightType::kInt8);
+    for (const Operation operation : {kPrefill, kDecode}) {
+      const float expected = kWide / 64;
+      EXPECT_NEAR(Product(cpu, operation, a, *weight).at(0, 0), expected, 1e-3f * expected);
+    }
+  });
+}
+
+// Each row as alone, whatever the instruction set; one of 64 never leaves the registers.
+TEST(QuantizeRows, EqualRowsInTurn) {
+  for (const int64_t n : {5, 32, 64, 192}) {
+    Matrix x = Random(9, n, 17);
+    x.at(3, 1) = std::numeric_limits<float>::infinity();
+    std::fill_n(x.values.begin() + 4 * n, n, 0.0f);
+    std::vector<int8_t> first;
+    ForEachTarget([&] {
+      std::vector<int8_t> codes(9 * n), alone(n);
+      std::vector<float> scales(9);
+      cpu::QuantizeRows(x.values.data(), 9, n, codes.data(), scales.data());
+      for (int64_t i = 0; i < 9; ++i) {
+        const float scale = cpu::QuantizeRow(x.row(i), n, alone.data());
+        EXPECT_TRUE(scales[i] == scale || (i == 3 && std::isnan(scale) && std::isnan(scales[i])));
+        EXPECT_TRUE(std::equal(alone.begin(), alone.end(), codes.begin() + i * n));
+      }
+      EXPECT_EQ(scales[4], 0.0f);
+      if (first.empty()) first = codes;
+      EXPECT_EQ(codes, first) << n;
+    });
+  }
+}
+
+// The environment's word counts, or the tests that are run with it would test nothing.
+TEST(FastBf16, IsWhatTheEnvironmentSays) {
+  const char* const said = std::getenv("SKIPSERVE_FAST_BF16");
+  if (said == nullptr) GTEST_SKIP() << "SKIPSERVE_FAST_BF16 says nothing";
+  EXPECT_EQ(cpu::CpuHasFastBf16(), cpu::CpuHasBf16() && std::string(said) == "1");
 }
 
 TEST(FourBitWeights, KeepEveryRowAndMultiply) {

@@ -16,6 +16,8 @@
 namespace skipserve::cpu {
 namespace {
 
+static_assert(kPanelStep == TiledWeights::kOutputs);
+
 float* Row(TensorView x, int64_t row) {
   assert(row >= 0 && row < x.rows);
   return x.data + row * x.stride;
@@ -55,22 +57,26 @@ void CpuOps::MatMul(TensorView a, const Weight& weight, TensorView out) {
   if (w.gemm() != nullptr) {
     PackedGemm::Run({a}, {{w.gemm(), {out}}}, pool_, scratch_);
   } else if (w.tiled() != nullptr) {
-    const auto rows = [&](int64_t begin, int64_t count, float* room) {
-      for (int64_t i = 0; i < count; ++i) w.tiled()->ReadStored(begin + i, room + i * a.cols);
-      return room;
+    const auto tiles = [&](int64_t begin, int64_t count, float* room) {
+      const int64_t first = begin / kPanelStep, blocks = (count + kPanelStep - 1) / kPanelStep;
+      WidenTiles(*w.tiled(), first, first + blocks, room);
+      return WeightPanel{room, blocks * kPanelStep, true};
     };
-    Gemm(RoundedTo(w.tiled()->type(), a, rounded_), rows, out, pool_, scratch_);
+    Gemm(RoundedTo(w.tiled()->type(), a, rounded_), tiles, out, pool_, scratch_);
   } else if (w.four_bits() != nullptr) {
     const auto rows = [&](int64_t begin, int64_t count, float* room) {
       for (int64_t i = 0; i < count; ++i) w.four_bits()->Read(begin + i, room + i * a.cols);
-      return room;
+      return WeightPanel{room, a.cols};
     };
     Gemm(a, rows, out, pool_, scratch_);
   } else {
-    const auto rows = [&](int64_t begin, int64_t count, float* room) -> const float* {
-      if (w.dtype() == DType::kF32) return static_cast<const float*>(w.values()) + begin * a.cols;
-      ExpandBf16(static_cast<const uint16_t*>(w.values()) + begin * a.cols, count * a.cols, room);
-      return room;
+    const auto rows = [&](int64_t begin, int64_t count, float* room) {
+      const int64_t at = begin * a.cols;
+      if (w.dtype() == DType::kF32) {
+        return WeightPanel{static_cast<const float*>(w.values()) + at, a.cols};
+      }
+      ExpandBf16(static_cast<const uint16_t*>(w.values()) + at, count * a.cols, room);
+      return WeightPanel{room, a.cols};
     };
     Gemm(a, rows, out, pool_, scratch_);
   }

@@ -14,7 +14,6 @@ namespace {
 
 constexpr int64_t kTileFloats =
     96 * 1024;  // of W: with its packed copy inside oneDNN it fills about one L2
-constexpr int64_t kColumnStep = 16;
 // oneDNN sums a row in another order where the row falls into the ragged end of its register tiles,
 // or into a product of few rows. In products of multiples of 48 rows it never does, on SSE4, AVX2
 // and AVX-512 alike; matmul_test proves it for the machine it runs on.
@@ -25,16 +24,16 @@ int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // Columns of W per tile: what fits the cache, but enough tiles for all threads.
 int64_t TileColumns(int64_t n, int64_t k, int threads) {
-  int64_t columns = std::max<int64_t>(kColumnStep, kTileFloats / std::max<int64_t>(k, 1));
+  int64_t columns = std::max<int64_t>(kPanelStep, kTileFloats / std::max<int64_t>(k, 1));
   columns = std::min(columns, CeilDiv(n, threads));
-  return CeilDiv(columns, kColumnStep) * kColumnStep;
+  return CeilDiv(columns, kPanelStep) * kPanelStep;
 }
 
 // out [m, columns] = a w^T, m a multiple of kRowStep.
-void Sgemm(int64_t m, int64_t columns, int64_t k, const float* a, int64_t a_stride, const float* w,
-           float* out, int64_t out_stride) {
-  const dnnl_status_t status =
-      dnnl_sgemm('N', 'T', m, columns, k, 1.0f, a, a_stride, w, k, 0.0f, out, out_stride);
+void Sgemm(int64_t m, int64_t columns, int64_t k, const float* a, int64_t a_stride,
+           const WeightPanel& w, float* out, int64_t out_stride) {
+  const dnnl_status_t status = dnnl_sgemm('N', w.inputs_first ? 'N' : 'T', m, columns, k, 1.0f, a,
+                                          a_stride, w.values, w.stride, 0.0f, out, out_stride);
   if (status != dnnl_success) throw std::runtime_error("oneDNN's sgemm failed");
 }
 
@@ -61,9 +60,10 @@ void Gemm(TensorView a, WeightRows w, TensorView out, ThreadPool& pool,
     const int64_t row = task % row_tiles * rows;
     const int64_t count = std::min(rows, m - row);
     if (count <= 0) return;
-    float* padded = scratch[thread].Floats(kRowStep * (k + columns) + columns * k);
+    const int64_t whole_columns = CeilDiv(columns, kPanelStep) * kPanelStep;
+    float* padded = scratch[thread].Floats(kRowStep * (k + columns) + whole_columns * k);
     float* padded_out = padded + kRowStep * k;
-    const float* const w32 = w(column, columns, padded_out + kRowStep * columns);
+    const WeightPanel w32 = w(column, columns, padded_out + kRowStep * columns);
     const float* from = a.data + row * a.stride;
     float* to = out.data + row * out.stride + column;
     const int64_t whole = count / kRowStep * kRowStep;

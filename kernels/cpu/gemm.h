@@ -16,8 +16,17 @@ namespace skipserve::cpu {
 // threads.
 void KeepDnnlOnThisThread();
 
-// Rows [begin, begin + count) of a weight [out.cols, a.cols]: where they lie, or `room`, filled.
-using WeightRows = absl::FunctionRef<const float*(int64_t begin, int64_t count, float* room)>;
+// Rows of a weight [out.cols, a.cols].
+struct WeightPanel {
+  const float* values = nullptr;
+  int64_t stride = 0;
+  bool inputs_first = false;  // [a.cols, stride] instead of [count, stride]
+};
+
+// Rows [begin, begin + count), begin a multiple of kPanelStep: where they lie, or in `room`, which
+// holds a.cols rows of `count` up to whole steps.
+constexpr int64_t kPanelStep = 64;
+using WeightRows = absl::FunctionRef<WeightPanel(int64_t begin, int64_t count, float* room)>;
 
 // scratch: one per thread of the pool.
 void Gemm(TensorView a, WeightRows w, TensorView out, ThreadPool& pool,

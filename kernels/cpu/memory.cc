@@ -42,7 +42,7 @@ absl::StatusOr<std::unique_ptr<Weight>> CpuOps::LoadWeight(const WeightSource& s
                                                            WeightType type, WeightUse use) {
   const int64_t n = source.out_features;
   const int64_t k = source.in_features;
-  if (type == WeightType::kInt8 || (type == WeightType::kBF16 && CpuHasFastBf16())) {
+  if (type == WeightType::kInt8 || (type == WeightType::kBF16 && CpuHasBf16())) {
     return LoadTiled(source, type, use);
   }
   if (type == WeightType::kInt4) return LoadFourBits(source, use);

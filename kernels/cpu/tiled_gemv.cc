@@ -100,6 +100,50 @@ void RunAs(TensorView a, const TiledWeights& w, int64_t begin, int64_t end, Tens
   }
 }
 
+template <WeightType kType, int kPart, class W>
+HWY_INLINE void StorePart(W words, V scale, int64_t left, float* HWY_RESTRICT to) {
+  const D d;
+  if (kPart >= left) return;
+  V x = Part<kType, kPart>(words);
+  if constexpr (kType == WeightType::kInt8) x = hn::Mul(x, scale);
+  hn::StoreU(x, d, to);
+}
+
+template <WeightType kType>
+void WidenAs(const TiledWeights& w, int64_t begin, int64_t end, float* HWY_RESTRICT to) {
+  const D d;
+  const hn::RebindToUnsigned<D> du;
+  constexpr int64_t kPerWord = kType == WeightType::kInt8 ? 4 : 2;
+  const int64_t n = hn::Lanes(d), stride = kOutputs * (end - begin);
+  for (int64_t block = begin; block < end; ++block, to += kOutputs) {
+    for (int64_t column = 0; column < kOutputs; column += n) {
+      const uint32_t* from = w.Outputs(block) + column;
+      float* row = to + column;
+      V scale = hn::Zero(d);
+      if constexpr (kType == WeightType::kInt8) {
+        scale = hn::LoadU(d, w.scales() + block * kOutputs + column);
+      }
+      for (int64_t j = 0; j < w.k(); j += kPerWord, from += kOutputs, row += kPerWord * stride) {
+        const auto words = hn::LoadU(du, from);
+        StorePart<kType, 0>(words, scale, w.k() - j, row);
+        StorePart<kType, 1>(words, scale, w.k() - j, row + stride);
+        if constexpr (kPerWord == 4) {
+          StorePart<kType, 2>(words, scale, w.k() - j, row + 2 * stride);
+          StorePart<kType, 3>(words, scale, w.k() - j, row + 3 * stride);
+        }
+      }
+    }
+  }
+}
+
+void Widen(const TiledWeights& w, int64_t begin, int64_t end, float* to) {
+  if (w.type() == WeightType::kBF16) {
+    WidenAs<WeightType::kBF16>(w, begin, end, to);
+  } else {
+    WidenAs<WeightType::kInt8>(w, begin, end, to);
+  }
+}
+
 void Run(TensorView a, const TiledWeights& w, int64_t begin, int64_t end, TensorView out) {
   if (w.type() == WeightType::kBF16) {
     RunAs<WeightType::kBF16>(a, w, begin, end, out);
@@ -116,9 +160,14 @@ HWY_AFTER_NAMESPACE();
 namespace skipserve::cpu {
 
 HWY_EXPORT(Run);
+HWY_EXPORT(Widen);
 
 void TiledGemv(TensorView a, const TiledWeights& w, int64_t begin, int64_t end, TensorView out) {
   HWY_DYNAMIC_DISPATCH(Run)(a, w, begin, end, out);
+}
+
+void WidenTiles(const TiledWeights& w, int64_t begin, int64_t end, float* to) {
+  HWY_DYNAMIC_DISPATCH(Widen)(w, begin, end, to);
 }
 
 }  // namespace skipserve::cpu

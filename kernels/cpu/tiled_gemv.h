@@ -13,6 +13,10 @@ namespace skipserve::cpu {
 // caller has rotated and rounded them.
 void TiledGemv(TensorView a, const TiledWeights& w, int64_t begin, int64_t end, TensorView out);
 
+// The blocks [begin, end) in float32 as the right side of a product, [k, 64 (end - begin)]; of int8
+// scaled, and still rotated.
+void WidenTiles(const TiledWeights& w, int64_t begin, int64_t end, float* to);
+
 // A decode step's activations in the weights' own type.
 struct TiledRows {
   int64_t rows = 0;  // at most 32

@@ -57,11 +57,6 @@ float TiledWeights::RoundRow(const float* from, void* to) const {
 }
 
 void TiledWeights::Read(int64_t row, float* out) const {
-  ReadStored(row, out);
-  if (type_ == WeightType::kInt8) RotateRow(out, k_);
-}
-
-void TiledWeights::ReadStored(int64_t row, float* out) const {
   const uint32_t* from = Outputs(row / kOutputs) + row % kOutputs;
   if (type_ == WeightType::kBF16) {
     for (int64_t j = 0; j < k_; ++j) {
@@ -75,6 +70,7 @@ void TiledWeights::ReadStored(int64_t row, float* out) const {
       std::memcpy(codes, from + j / 4 * kOutputs, sizeof(codes));
       out[j] = scales()[row] * static_cast<float>(codes[j % 4]);
     }
+    RotateRow(out, k_);
   }
 }
 

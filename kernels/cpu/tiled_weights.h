@@ -53,9 +53,8 @@ class TiledWeights {
   // A row [k] as the weights are kept, in their type, to `to`. Returns its scale, of int8.
   float RoundRow(const float* from, void* to) const;
 
-  // Row `row` [k] in float32; ReadStored leaves a rotated row so.
+  // Row `row` [k] in float32, of int8 rotated back.
   void Read(int64_t row, float* out) const;
-  void ReadStored(int64_t row, float* out) const;
 
  private:
   TiledWeights(int64_t n, int64_t k, WeightType type) : n_(n), k_(k), type_(type) {}

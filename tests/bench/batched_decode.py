@@ -33,6 +33,8 @@ def ours(port, streams, new_tokens):
     for thread in threads:
         thread.join()
     begin, end = max(times[0] for times in arrivals), min(times[-1] for times in arrivals)
+    if end <= begin:
+        sys.exit(f"of {streams} streams one ended before all had begun: raise --new-tokens")
     return sum(begin < t <= end for times in arrivals for t in times) / (end - begin)
 
 

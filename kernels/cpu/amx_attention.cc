@@ -76,7 +76,6 @@ class AmxAttention : public PackedAttention {
 
   AmxAttention() : scale_(1.44269504f * kUnits / std::sqrt(static_cast<float>(kDim))) {}
 
-  int64_t head_dim() const override { return kDim; }
   // 1,024 queries at once share what it takes to pack a key block.
   TileShape tiles() const override { return {kQueries, kQueries, 1024}; }
 

@@ -66,7 +66,6 @@ class DnnlAttention : public PackedAttention {
       smaller_.push_back(MakeTile(rows, &full_));
   }
 
-  int64_t head_dim() const override { return dim_; }
   // The queries and outputs of four full tiles stay in L2.
   TileShape tiles() const override { return {kStep, kRows, 4 * kRows}; }
 

@@ -16,7 +16,16 @@
 namespace skipserve::cpu {
 namespace {
 
-static_assert(kPanelStep == TiledWeights::kOutputs);
+// Panels of weights in blocks of outputs, widened by `widen`.
+template <class Weights>
+auto PanelsOf(const Weights& w, void (*widen)(const Weights&, int64_t, int64_t, float*)) {
+  static_assert(kPanelStep == Weights::kOutputs);
+  return [&w, widen](int64_t begin, int64_t count, float* room) {
+    const int64_t first = begin / kPanelStep, blocks = (count + kPanelStep - 1) / kPanelStep;
+    widen(w, first, first + blocks, room);
+    return WeightPanel{room, blocks * kPanelStep, true};
+  };
+}
 
 float* Row(TensorView x, int64_t row) {
   assert(row >= 0 && row < x.rows);
@@ -57,18 +66,10 @@ void CpuOps::MatMul(TensorView a, const Weight& weight, TensorView out) {
   if (w.gemm() != nullptr) {
     PackedGemm::Run({a}, {{w.gemm(), {out}}}, pool_, scratch_);
   } else if (w.tiled() != nullptr) {
-    const auto tiles = [&](int64_t begin, int64_t count, float* room) {
-      const int64_t first = begin / kPanelStep, blocks = (count + kPanelStep - 1) / kPanelStep;
-      WidenTiles(*w.tiled(), first, first + blocks, room);
-      return WeightPanel{room, blocks * kPanelStep, true};
-    };
-    Gemm(RoundedTo(w.tiled()->type(), a, rounded_), tiles, out, pool_, scratch_);
+    Gemm(RoundedTo(w.tiled()->type(), a, rounded_), PanelsOf(*w.tiled(), &WidenTiles), out, pool_,
+         scratch_);
   } else if (w.four_bits() != nullptr) {
-    const auto rows = [&](int64_t begin, int64_t count, float* room) {
-      for (int64_t i = 0; i < count; ++i) w.four_bits()->Read(begin + i, room + i * a.cols);
-      return WeightPanel{room, a.cols};
-    };
-    Gemm(a, rows, out, pool_, scratch_);
+    Gemm(a, PanelsOf(*w.four_bits(), &WidenToF32), out, pool_, scratch_);
   } else {
     const auto rows = [&](int64_t begin, int64_t count, float* room) {
       const int64_t at = begin * a.cols;

@@ -34,12 +34,18 @@ HWY_INLINE V Codes(hn::Vec<DU> words) {
   return hn::ConvertTo(D(), hn::BitCast(di, code));
 }
 
+// The input of a group whose codes those are.
+template <int kPart>
+int64_t InputOf(int64_t word) {
+  return kPart % 2 * (kInputs / 2) + 4 * word + kPart / 2;
+}
+
 // sums[i] += a[i]'s codes in half-byte kPart of word `word`, by the outputs'. Whole numbers, so
 // exact.
 template <int kPart, int kM>
 HWY_INLINE void AddPart(const int8_t* a, int64_t stride, int64_t word, hn::Vec<DU> words,
                         V (&sums)[kM]) {
-  const int64_t input = kPart % 2 * (kInputs / 2) + 4 * word + kPart / 2;
+  const int64_t input = InputOf<kPart>(word);
   const V codes = Codes<kPart>(words);
   for (int i = 0; i < kM; ++i) {
     sums[i] = hn::MulAdd(hn::Set(D(), static_cast<float>(a[i * stride + input])), codes, sums[i]);
@@ -92,6 +98,38 @@ void Run(const CodedRows& a, const FourBitWeights& w, int64_t begin, int64_t end
   }
 }
 
+// Half-byte kPart of a word's outputs, as values, to its input's row.
+template <int kPart>
+HWY_INLINE void StorePart(hn::Vec<DU> words, int64_t word, V scales, V minima, int64_t stride,
+                          float* HWY_RESTRICT to) {
+  const V value = hn::Add(hn::Mul(scales, Codes<kPart>(words)), minima);
+  hn::StoreU(value, D(), to + InputOf<kPart>(word) * stride);
+}
+
+void Widen(const FourBitWeights& w, int64_t begin, int64_t end, float* HWY_RESTRICT to) {
+  const int64_t n = hn::Lanes(D()), stride = kOutputs * (end - begin);
+  for (int64_t block = begin; block < end; ++block, to += kOutputs) {
+    for (int64_t group = 0; group < w.input_blocks(); ++group) {
+      const Block& b = w.Outputs(block)[group];
+      for (int64_t column = 0; column < kOutputs; column += n) {
+        const V scales = LoadHalves(b.scales + column), minima = LoadHalves(b.minima + column);
+        float* const rows = to + group * kInputs * stride + column;
+        for (int64_t word = 0; word < kInputs / 8; ++word) {
+          const auto words = hn::LoadU(DU(), b.codes[word] + column);
+          StorePart<0>(words, word, scales, minima, stride, rows);
+          StorePart<1>(words, word, scales, minima, stride, rows);
+          StorePart<2>(words, word, scales, minima, stride, rows);
+          StorePart<3>(words, word, scales, minima, stride, rows);
+          StorePart<4>(words, word, scales, minima, stride, rows);
+          StorePart<5>(words, word, scales, minima, stride, rows);
+          StorePart<6>(words, word, scales, minima, stride, rows);
+          StorePart<7>(words, word, scales, minima, stride, rows);
+        }
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace skipserve::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
@@ -100,10 +138,15 @@ HWY_AFTER_NAMESPACE();
 namespace skipserve::cpu {
 
 HWY_EXPORT(Run);
+HWY_EXPORT(Widen);
 
 void FourBitGemv(const CodedRows& a, const FourBitWeights& w, int64_t begin, int64_t end,
                  TensorView out) {
   HWY_DYNAMIC_DISPATCH(Run)(a, w, begin, end, out);
+}
+
+void WidenToF32(const FourBitWeights& w, int64_t begin, int64_t end, float* to) {
+  HWY_DYNAMIC_DISPATCH(Widen)(w, begin, end, to);
 }
 
 }  // namespace skipserve::cpu

@@ -29,6 +29,9 @@ void VnniGemv(const CodedRows& a, const FourBitWeights& w, int64_t begin, int64_
 void AmxFourBitGemv(const CodedRows& a, const FourBitWeights& w, int64_t begin, int64_t end,
                     TensorView out);
 
+// The weights in float32 as the right side of a product, [k, 64 (end - begin)].
+void WidenToF32(const FourBitWeights& w, int64_t begin, int64_t end, float* to);
+
 // The weights in bf16, outputs of the blocks [begin, end), as TiledWeights has them. Only where
 // CpuHasBf16.
 void WidenToBf16(const FourBitWeights& w, int64_t begin, int64_t end, uint32_t* to);

@@ -49,22 +49,20 @@ struct State {
         weights(carver.Take<uint32_t>(kRows * kKeys / 2)) {}
 };
 
-// Column c of the task is row c / group, head c % group.
+// Column c of the task is row c / group, head c % group; what is past the last sees nothing.
 void LoadQueries(const PrefillTask& t, TensorView q, int64_t group, const State& s) {
   const int64_t columns = t.num_rows * group;
-  const float base = 1.44269504f / std::sqrt(static_cast<float>(s.dim));
-  for (int64_t c = 0; c < s.columns; ++c) {
-    auto* const codes = reinterpret_cast<int8_t*>(s.q + c * s.dim / 4);
-    if (c < columns) {
-      const int64_t row = t.segment->row_begin + t.first_row + c / group;
-      const float* const from = q.data + row * q.stride + (t.kv_head * group + c % group) * s.dim;
-      s.q_scale[c] = base * QuantizeRow(from, s.dim, codes);
-      ToUnsigned(codes, s.dim);
-    } else {
-      std::fill_n(codes, s.dim, int8_t{0});
-      s.q_scale[c] = 0.0f;
-    }
+  auto* const codes = reinterpret_cast<int8_t*>(s.q);
+  for (int64_t i = 0; i < t.num_rows; ++i) {
+    const int64_t row = t.segment->row_begin + t.first_row + i;
+    QuantizeRows(q.data + row * q.stride + t.kv_head * group * s.dim, group, s.dim,
+                 codes + i * group * s.dim, s.q_scale + i * group);
   }
+  ToUnsigned(codes, columns * s.dim);
+  const float base = 1.44269504f / std::sqrt(static_cast<float>(s.dim));
+  for (int64_t c = 0; c < columns; ++c) s.q_scale[c] *= base;
+  std::fill(codes + columns * s.dim, codes + s.columns * s.dim, int8_t{0});
+  std::fill(s.q_scale + columns, s.q_scale + s.columns, 0.0f);
   std::fill_n(s.o, s.columns * s.dim, 0.0f);
   std::fill_n(s.max, s.columns, kLowest);
   std::fill_n(s.sum, s.columns * kLanes, 0.0f);
@@ -240,7 +238,6 @@ class VnniAttention : public PackedAttention {
  public:
   explicit VnniAttention(int64_t dim) : dim_(dim) {}
 
-  int64_t head_dim() const override { return dim_; }
   // A task's queries and outputs stay in L2: 1536 columns of 64 are half of a MiB.
   TileShape tiles() const override { return {kRows, kRows, 1536}; }
 

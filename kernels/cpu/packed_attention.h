@@ -25,7 +25,6 @@ class PackedAttention {
     int64_t task = 0;
   };
   virtual TileShape tiles() const = 0;
-  virtual int64_t head_dim() const = 0;
   virtual size_t ScratchBytes(int64_t num_rows, int64_t group) const = 0;
 
   // Where keys are packed for all tasks of a KV head: how many make a block, and what it takes. The

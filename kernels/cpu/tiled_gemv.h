@@ -30,7 +30,7 @@ struct TiledRows {
 // decode together each is 2.5 times as fast as with the vectors.
 void AmxGemv(const TiledRows& a, const TiledWeights& w, int64_t begin, int64_t end, TensorView out);
 
-// The same of int8, bit for bit, where VnniReady; its codes are unsigned (TiledWeights::kUnsigned).
+// The same of int8, bit for bit, where VnniReady; a's codes are unsigned (ToUnsigned).
 void VnniInt8Gemv(const TiledRows& a, const TiledWeights& w, int64_t begin, int64_t end,
                   TensorView out);
 

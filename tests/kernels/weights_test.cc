@@ -182,6 +182,24 @@ TEST(FourBitWeights, KeepEveryRowAndMultiply) {
   }
 }
 
+TEST(FourBitWeights, WidenToTheirValues) {
+  const Matrix w = Random(200, 96, 15), values = FourBitMatrix(w).Values();
+  cpu::ThreadPool pool(1);
+  std::vector<cpu::Scratch> scratch(1);
+  HostSlabs memory;
+  const auto packed = cpu::FourBitWeights::Pack(SourceOf(w), memory, pool, scratch);
+  ASSERT_TRUE(packed.ok());
+  ForEachTarget([&] {
+    std::vector<float> got(96 * 192, NAN);
+    cpu::WidenToF32(*packed, 1, 4, got.data());
+    for (int64_t i = 0; i < 96 * 192; ++i) {
+      const int64_t output = 64 + i % 192, input = i / 192;
+      const float want = output < 200 ? values.at(output, input) : 0.0f;
+      ASSERT_NEAR(got[i], want, 4 * kUnit * (1 + std::abs(want))) << i;
+    }
+  });
+}
+
 // Prompts multiply what bf16 weights of the same values would be.
 TEST(FourBitWeights, WidenToTheTilesOfTheirValues) {
   if (!cpu::CpuHasBf16()) GTEST_SKIP() << "this machine multiplies no bf16";
